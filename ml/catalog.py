@@ -1,0 +1,57 @@
+"""What can be chosen: converters, pitch methods and presets, as tables of dotted paths.
+
+Light on purpose: forms and the command line read it, so nothing here imports torch. `load` is called only by
+the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One choice: what the user reads and where the code is (`"module:attribute"`)."""
+
+    label: str
+    description: str
+    path: str
+
+    def load(self) -> Any:
+        """Imports and returns what `path` names."""
+        module, _, attribute = self.path.partition(":")
+        return getattr(import_module(module), attribute)
+
+
+CONVERTERS: dict[str, Entry] = {
+    "native": Entry(
+        "Native",
+        "voicecloud's own source-filter network, adapted to each voice.",
+        "ml.converters.native:NativeConverter",
+    ),
+    "toy": Entry(
+        "Toy",
+        "One trained gain curve over pulses at the source's pitch: quick, plain, for tests.",
+        "ml.converters.toy:ToyConverter",
+    ),
+}
+
+F0_METHODS: dict[str, Entry] = {
+    "swift": Entry("SwiftF0", "A small neural network: fast and steady, the default.", "ml.f0:swift"),
+    "pm": Entry(
+        "Autocorrelation", "Boersma's method (1993), as in Praat: exact on clean voices.", "ml.f0:pm"
+    ),
+    "pyin": Entry("pYIN", "Probabilistic YIN: smooth on singing, slow.", "ml.f0:pyin"),
+}
+
+PRESETS: dict[str, Entry] = {
+    "fast": Entry("Fast", "Ready soonest; a little less like the voice.", "ml.converters.base:FAST"),
+    "balanced": Entry(
+        "Balanced", "The default: natural and alike within minutes.", "ml.converters.base:BALANCED"
+    ),
+    "quality": Entry(
+        "Quality", "Learns longer; best with five minutes of speech or more.", "ml.converters.base:QUALITY"
+    ),
+}
