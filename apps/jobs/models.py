@@ -1,0 +1,122 @@
+"""A job is one run in the queue; an artifact is a file that a job made."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+
+from apps.accounts.models import User, Workspace
+
+
+class Status(models.TextChoices):
+    """Where a job stands. The last three are ends: a job reaches exactly one of them, once."""
+
+    QUEUED = "queued", "Queued"
+    RUNNING = "running", "Running"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+UNFINISHED = (Status.QUEUED, Status.RUNNING)
+ENDED = (Status.DONE, Status.FAILED, Status.CANCELLED)
+
+
+class Job(models.Model):
+    """One run in the queue. Only ``apps.jobs.services`` changes ``status``, always by conditional update."""
+
+    code = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="jobs")
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    kind = models.CharField(
+        max_length=20, db_index=True
+    )  # a word for people and filters: "training", "conversion", "slicing"
+    title = models.CharField(max_length=200)
+    task = models.CharField(max_length=200)  # dotted path of the function that does the work
+    queue = models.CharField(max_length=20)
+    url = models.CharField(max_length=300, blank=True)  # the page of what is being made
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    stage = models.CharField(max_length=100, blank=True)
+    progress = models.FloatField(default=0.0)  # 0..1
+    message = models.CharField(max_length=500, blank=True)  # for the user: why it failed, what was resumed
+    error_id = models.CharField(max_length=36, blank=True)  # the log's id of a fault of ours
+    attempt = models.PositiveSmallIntegerField(default=0)  # how often a worker has claimed it
+    worker = models.CharField(max_length=100, blank=True)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    time_limit = models.PositiveIntegerField(default=3600)  # seconds for one attempt
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+        indexes = [
+            models.Index(fields=["queue", "status", "created_at"]),
+            models.Index(fields=["workspace", "-created_at"]),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(status__in=Status.values), name="job_status_known"),
+            models.CheckConstraint(
+                condition=Q(status__in=ENDED, ended_at__isnull=False) | Q(status__in=UNFINISHED, ended_at__isnull=True),
+                name="job_ended_at_matches_status",
+            ),
+            models.CheckConstraint(
+                condition=Q(progress__gte=0.0, progress__lte=1.0), name="job_progress_is_a_fraction"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.title} ({self.status})"
+
+    @property
+    def is_finished(self) -> bool:
+        """Say whether the job has reached its end."""
+        return self.status in ENDED
+
+    def place_in_line(self) -> int | None:
+        """Return 1 for the next job of its queue to start, 2 for the one after ..., None when it is not waiting."""
+        if self.status != Status.QUEUED:
+            return None
+        return Job.objects.filter(queue=self.queue, status=Status.QUEUED, pk__lt=self.pk).count() + 1
+
+
+def artifact_path(artifact: Artifact, filename: str) -> str:
+    """Return the storage name: the workspace's folder and a code, never the user's own file name."""
+    suffix = filename.rsplit(".", 1)[-1].lower() if "." in filename else "bin"
+    return f"{artifact.workspace.file_prefix}/artifacts/{artifact.code}.{suffix}"
+
+
+class Artifact(models.Model):
+    """A file that a job made."""
+
+    class Kind(models.TextChoices):
+        AUDIO = "audio", "Audio"
+        SAMPLE = "sample", "Training sample"
+        REPORT = "report", "Report"
+
+    code = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="artifacts")
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="artifacts")
+    kind = models.CharField(max_length=10, choices=Kind)
+    name = models.CharField(max_length=200)  # offered as the download's name
+    file = models.FileField(upload_to=artifact_path, max_length=300)
+    content_type = models.CharField(max_length=100)
+    size = models.PositiveBigIntegerField()  # bytes
+    sha256 = models.CharField(max_length=64)
+    data = models.JSONField(default=dict, blank=True)  # sample_rate, samples, peaks, step ...: what its page shows
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["created_at", "pk"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def shown(self, key: str, default: Any = None) -> Any:
+        """Return one of the facts kept for its page."""
+        return self.data.get(key, default)
