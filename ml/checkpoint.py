@@ -1,0 +1,71 @@
+"""Weights files: tensors in safetensors form, with configuration and format version in their metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ml.errors import WeightsError
+
+FORMAT = "voicecloud-1"
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Writes `tensors` and JSON-able `metadata` to `path`: whole or not at all, also when the power fails."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    header = {"format": FORMAT, "voicecloud": json.dumps(dict(metadata))}
+    try:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary, header)
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of a file that `save` wrote.
+
+    Raises WeightsError when it is missing, damaged, not a safetensors file, or of another format version.
+    """
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = stream.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise WeightsError(f"{path.name} is not a weights file of format {FORMAT}.")
+            metadata = json.loads(header["voicecloud"])
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise WeightsError(f"{path.name} is missing or damaged.") from error
+    return tensors, metadata
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
+    """Gives `network` the tensors named `prefix` + its own names, as float32; all others are left alone.
+
+    Raises WeightsError unless every parameter is there with its shape and nothing under the prefix is left over.
+    """
+    own = {name.removeprefix(prefix): tensor.float() for name, tensor in tensors.items() if name.startswith(prefix)}
+    try:
+        network.load_state_dict(own, strict=True)
+    except RuntimeError as error:
+        raise WeightsError("The weights do not fit the network that they are meant for.") from error
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

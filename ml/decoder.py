@@ -1,0 +1,190 @@
+"""The source-filter decoder: content, pitch, loudness and a speaker become spectral envelopes, then sound.
+
+The network writes log-gains on mel-spaced bands in Hz, so one set of weights serves every sample rate. A train of
+band-limited pulses takes the harmonic envelope with minimum phase, white noise takes the noise envelope.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from ml.config import FRAME_RATE, ModelConfig
+from ml.convnext import ConvNeXtBlock, full_precision
+from ml.spectral import hann, hz_to_mel, mel_to_hz
+
+ROLL_OFF_DB_PER_OCTAVE = 30.0
+_PULSE_REACH = 16
+_LOG_GAIN_LIMITS = (-14.0, 3.0)
+_DB_TO_LOG = math.log(10.0) / 20.0
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Natural-log amplitude gains: `harmonic` (B, T, harmonic bands) and `noise` (B, T, noise bands)."""
+
+    harmonic: Tensor
+    noise: Tensor
+
+
+class Decoder(nn.Module):
+    """Content (B, T, dimensions), f0 (B, T) in Hz (0: unvoiced), loudness (B, T) in dB, speaker (B, dimensions)
+    -> Gains. The receptive field is +-21 frames."""
+
+    context = 21
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        sizes = config.decoder
+        self.config = config
+        self.noise_channels = sizes.noise_channels
+        self.speaker = nn.Sequential(
+            nn.Linear(config.speaker.dimensions, sizes.speaker_hidden),
+            nn.GELU(),
+            nn.Linear(sizes.speaker_hidden, sizes.speaker_hidden),
+        )
+        self.enter = nn.Linear(config.content.dimensions + 3 + sizes.noise_channels, sizes.width)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(sizes.width, sizes.expansion, sizes.kernel, dilation, sizes.speaker_hidden)
+            for dilation in sizes.dilations
+        )
+        self.norm = nn.LayerNorm(sizes.width)
+        self.leave = nn.Linear(sizes.width, sizes.harmonic_bands + sizes.noise_bands)
+        with torch.no_grad():
+            self.leave.weight.mul_(0.2)
+            self.leave.bias.fill_(-5.0)
+
+    def forward(
+        self, content: Tensor, f0: Tensor, loudness: Tensor, speaker: Tensor, noise: Tensor | None = None
+    ) -> Gains:
+        """`noise` (B, T, noise channels), standard normal, is drawn when not given: micro-variation to draw on."""
+        if noise is None:
+            noise = torch.randn(*f0.shape, self.noise_channels)
+        voiced = (f0 > 0).float()
+        pitch = torch.log2(f0.clamp_min(20.0) / 200.0) * voiced
+        level = (loudness + 35.0) / 15.0
+        x = torch.cat([content, torch.stack([pitch, voiced, level], dim=-1), noise], dim=-1)
+        condition = self.speaker(speaker * speaker.shape[-1] ** 0.5)
+        x = self.enter(x)
+        for block in self.blocks:
+            x = block(x, condition)
+        gains = self.leave(self.norm(x)).float().clamp(*_LOG_GAIN_LIMITS)
+        harmonic, turbulent = gains.split([self.config.decoder.harmonic_bands, self.config.decoder.noise_bands], -1)
+        return Gains(harmonic, turbulent)
+
+
+def fft_size(sample_rate: int) -> int:
+    """Length of the synthesis window in samples: 2048 at 44.1 and 48 kHz, 1024 at 24 kHz, 512 at 16 kHz."""
+    return 1 << int(math.log2(sample_rate * 0.0465))
+
+
+def pulses(f0: Tensor, sample_rate: int, length: int, phase: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Band-limited pulse train of mean power 1 where voiced, else 0: f0 (B, T) in Hz -> (B, length).
+
+    `phase` (B,), in cycles, is where the first period starts; the phase after the last sample is returned too, so
+    that a stream can go on from there. Pulses are Hann-windowed sincs centred between samples.
+    """
+    batch, frames = f0.shape
+    if phase is None:
+        phase = torch.zeros(batch, dtype=torch.float64)
+    voiced = f0 > 0
+    position = torch.arange(length, dtype=torch.float64) * (FRAME_RATE / sample_rate)
+    left = position.floor().long().clamp(max=frames - 1)
+    right = (left + 1).clamp(max=frames - 1)
+    share = (position - left).clamp(0, 1)
+    pitch = f0.double()
+    # At the edge of a voiced stretch the pitch of its last voiced frame holds.
+    first, second = pitch[:, left], pitch[:, right]
+    first, second = torch.where(first > 0, first, second), torch.where(second > 0, second, first)
+    step = (first + (second - first) * share) / sample_rate
+    cycles = phase[:, None] + step.cumsum(-1)
+    before = torch.cat([phase[:, None], cycles[:, :-1]], dim=-1)
+    nearest = torch.where(share < 0.5, left, right)
+    hit = (cycles.floor() > before.floor()) & voiced.gather(1, nearest.expand(batch, -1))
+    row, index = hit.nonzero(as_tuple=True)
+    late = ((cycles - cycles.floor())[hit] / step[hit]).float()
+    height = step[hit].float().rsqrt()
+    taps = torch.arange(-_PULSE_REACH, _PULSE_REACH + 1)
+    distance = taps.float()[None] + late[:, None]
+    shape = torch.sinc(distance) * (0.5 + 0.5 * torch.cos(math.pi * distance / (_PULSE_REACH + 1))).clamp_min(0)
+    where = index[:, None] + taps[None]
+    inside = (where >= 0) & (where < length)
+    train = torch.zeros(batch * length)
+    train.index_add_(0, (where + row[:, None] * length)[inside], (shape * height[:, None])[inside])
+    return train.view(batch, length), cycles[:, -1] % 1.0 if length else phase
+
+
+@full_precision
+def synthesise(
+    gains: Gains,
+    f0: Tensor,
+    sample_rate: int,
+    length: int,
+    config: ModelConfig,
+    bandwidth_hz: float | None = None,
+    generator: torch.Generator | None = None,
+    phase: Tensor | None = None,
+) -> Tensor:
+    """Sound (B, length) at `sample_rate`, a multiple of FRAME_RATE, from Gains and f0 (B, T).
+
+    T must be 1 + length // hop. Above `bandwidth_hz`, where the voice's recordings held nothing to learn from,
+    envelopes fall from their value there by ROLL_OFF_DB_PER_OCTAVE. Differentiable in the gains.
+    """
+    size, hop = fft_size(sample_rate), sample_rate // FRAME_RATE
+    window = hann(size)
+    train, _ = pulses(f0, sample_rate, length, phase)
+    white = torch.randn(f0.shape[0], length, generator=generator)
+    source = torch.stft(
+        torch.cat([train, white]), size, hop, size, window, center=True, pad_mode="constant", return_complex=True
+    ).transpose(1, 2)
+    sizes = config.decoder
+    envelope, hilbert = _bands_to_bins(sizes.harmonic_bands, sizes.top_hz, sample_rate)
+    noise_envelope, _ = _bands_to_bins(sizes.noise_bands, sizes.top_hz, sample_rate)
+    harmonic, turbulent = gains.harmonic, gains.noise
+    if bandwidth_hz is not None:
+        harmonic = roll_off(harmonic, sizes.top_hz, bandwidth_hz)
+        turbulent = roll_off(turbulent, sizes.top_hz, bandwidth_hz)
+    response = torch.polar(torch.exp(harmonic @ envelope), harmonic @ hilbert)
+    spectrum = source[: f0.shape[0]] * response + source[f0.shape[0] :] * torch.exp(turbulent @ noise_envelope)
+    return torch.istft(spectrum.transpose(1, 2), size, hop, size, window, center=True, length=length)
+
+
+def roll_off(gains: Tensor, top_hz: float, bandwidth_hz: float) -> Tensor:
+    """Gains (B, T, bands) whose bands above `bandwidth_hz` fall from the last band below it."""
+    centres = band_centres(gains.shape[-1], top_hz)
+    last = int((centres <= bandwidth_hz).sum().clamp_min(1)) - 1
+    octaves = torch.log2(centres[last + 1 :] / centres[last].clamp_min(1.0))
+    tail = gains[..., last : last + 1] - octaves * (ROLL_OFF_DB_PER_OCTAVE * _DB_TO_LOG)
+    return torch.cat([gains[..., : last + 1], tail], dim=-1)
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def band_centres(bands: int, top_hz: float) -> Tensor:
+    """Centre frequencies in Hz, (bands,), mel-spaced from 0 to `top_hz`."""
+    return mel_to_hz(torch.linspace(0, float(hz_to_mel(torch.tensor(top_hz))), bands))
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _bands_to_bins(bands: int, top_hz: float, sample_rate: int) -> tuple[Tensor, Tensor]:
+    """Two matrices (bands, bins): linear interpolation of log-gains to FFT bins, and their minimum phase.
+
+    Minimum phase is the Hilbert transform of the log-magnitude (Oppenheim and Schafer), so it too is linear in
+    the log-gains, and one matrix product replaces two FFTs per frame.
+    """
+    size = fft_size(sample_rate)
+    hz = torch.linspace(0, sample_rate / 2, size // 2 + 1)
+    position = hz_to_mel(hz) / hz_to_mel(torch.tensor(top_hz)) * (bands - 1)
+    index = torch.arange(bands, dtype=torch.float32)[:, None]
+    envelope = (1 - (position[None] - index).abs()).clamp_min(0)
+    cepstrum = torch.fft.irfft(envelope.double(), n=size)
+    fold = torch.zeros(size, dtype=torch.float64)
+    fold[0] = fold[size // 2] = 1.0
+    fold[1 : size // 2] = 2.0
+    hilbert = torch.fft.rfft(cepstrum * fold, n=size).imag
+    return envelope, hilbert.float()
