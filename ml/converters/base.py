@@ -1,0 +1,219 @@
+"""What every converter is to the engine, and the words that they share: options, presets, results."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+Report = Callable[[float, str], None]
+"""`report(fraction, stage)`: 0..1 of the whole work and words for the user; it may raise `ml.errors.Cancelled`."""
+
+OUTPUT_FORMATS = ("wav16", "wav24", "flac", "mp3", "ogg", "m4a")
+LOWEST_OUTPUT_RATE, HIGHEST_OUTPUT_RATE = 16_000, 48_000
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much work a voice's training and a conversion may be.
+
+    `steps` of `batch` clips of `clip_seconds`; `adversarial_from` is the share of the steps after which the
+    discriminators join in (1 = never); `neighbours` are the frames that retrieval mixes at conversion.
+    """
+
+    name: str
+    steps: int
+    batch: int
+    clip_seconds: float
+    adversarial_from: float
+    learning_rate: float
+    neighbours: int
+
+
+FAST = Preset("fast", 100, 12, 1.0, 0.7, 4e-4, 4)
+BALANCED = Preset("balanced", 160, 12, 1.0, 0.1, 4e-4, 4)
+QUALITY = Preset("quality", 480, 12, 1.0, 0.1, 4e-4, 8)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How a voice is trained. `steps` and `learning_rate` override the preset's; `save_seconds` is the longest time
+    between two checkpoints, 1..15."""
+
+    preset: str = "balanced"
+    steps: int | None = None
+    learning_rate: float | None = None
+    f0_method: str = "swift"
+    seed: int = 0
+    save_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """How a source is converted.
+
+    `pitch`: semitones up (+) or down (-), -24..24, or "auto": to the voice's range. `retrieval`: 0..1, how far the
+    content moves to the nearest sounds of the voice's own recordings. `sample_rate` of the result, 16000..48000; None
+    is the source's, held within that range. `loudness` of the result in LUFS, or None for the source's.
+    """
+
+    pitch: float | Literal["auto"] = "auto"
+    retrieval: float = 0.3
+    preset: str = "balanced"
+    f0_method: str = "swift"
+    sample_rate: int | None = None
+    format: str = "wav16"
+    loudness: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One stop of a training: a point of the curve is {"step", "loss", "held_out"}; `sample` is a WAV made there."""
+
+    step: int
+    steps: int
+    seconds: float
+    curve: list[dict[str, float]]
+    sample: Path | None
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished voice file: measured on held-out takes (`metrics`), how it came about, and its sha256."""
+
+    path: Path
+    metrics: dict[str, float]
+    curve: list[dict[str, float]]
+    seconds: float
+    steps: int
+    samples: list[Path]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """A finished conversion.
+
+    `samples` is per channel at `sample_rate`; `curves` has equally long lists "times" (s), "source_f0" and
+    "result_f0" (Hz, 0 = unvoiced); `metrics` has f0_correlation, f0_rmse_cents, similarity, source_similarity
+    (cosines by the engine's own speaker encoder), real_time_factor; `pitch` is the shift used, in semitones.
+    """
+
+    path: Path
+    sample_rate: int
+    samples: int
+    channels: int
+    seconds: float
+    pitch: float
+    curves: dict[str, list[float]]
+    source_peaks: list[float]
+    result_peaks: list[float]
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class VoiceTraits:
+    """What the engine must know of a voice: median f0 in Hz and spread, median level of its voiced frames in dB
+    (A-weighted), the highest frequency in its recordings in Hz, the seconds it was made from, its embedding."""
+
+    f0_median_hz: float
+    f0_low_hz: float
+    f0_high_hz: float
+    level_db: float
+    bandwidth_hz: float
+    seconds: float
+    embedding: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a source for a voice to render.
+
+    `samples` (n,) at ANALYSIS_RATE; `f0` (T,) in Hz, already transposed, 0 where unvoiced, T = 1 + n // ANALYSIS_HOP;
+    `phase` (cycles) is where the first glottal period starts; `gain_db` is what to add to the source's loudness;
+    `sample_rate` is the wanted rate, one of SYNTHESIS_RATES.
+    """
+
+    samples: Samples
+    f0: NDArray[np.float32]
+    phase: float
+    gain_db: float
+    sample_rate: int
+    retrieval: float
+    neighbours: int
+    seed: int
+
+
+class Voice(ABC):
+    """A voice file, opened."""
+
+    traits: VoiceTraits
+
+    @abstractmethod
+    def render(self, piece: Piece) -> Samples:
+        """The piece in this voice, (round(n * sample_rate / ANALYSIS_RATE),) at `piece.sample_rate`."""
+
+
+class Lesson(ABC):
+    """One training in the making: what `ml.training.run` drives. Deterministic in (takes, options, step)."""
+
+    steps: int
+
+    @abstractmethod
+    def prepare(self, report: Report) -> None:
+        """Loads takes and computes features; `report` runs from 0 to 1 within this stage."""
+
+    @abstractmethod
+    def step(self, index: int) -> float:
+        """One optimiser step, drawing its data by `index` alone; returns the training loss."""
+
+    @abstractmethod
+    def held_out(self) -> float:
+        """The distance on takes that are not trained on; lower is better."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Tensors by name: weights and optimizer, all that `load_state` needs to go on."""
+
+    @abstractmethod
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` gave."""
+
+    @abstractmethod
+    def save(self, out: Path) -> dict[str, float]:
+        """Writes the voice file with the present weights; returns its metrics on held-out takes."""
+
+
+class Converter(ABC):
+    """A way of converting. Built once per process; loads its weights on first use."""
+
+    name: str
+    same_speaker: float
+    """Cosine of two embeddings above which they are taken for the same speaker."""
+
+    @abstractmethod
+    def warm(self) -> None:
+        """Loads weights and runs everything once."""
+
+    @abstractmethod
+    def embed(self, samples: Samples) -> NDArray[np.float32]:
+        """Unit vector of who speaks in `samples` (n,) at ANALYSIS_RATE, n > 0."""
+
+    @abstractmethod
+    def lesson(self, takes: Sequence[Path], options: TrainOptions) -> Lesson:
+        """A training on `takes`. Raises AudioError when they are too few."""
+
+    @abstractmethod
+    def instant(self, takes: Sequence[Path], out: Path, report: Report) -> dict[str, float]:
+        """Writes a voice file without training; returns metrics."""
+
+    @abstractmethod
+    def open(self, path: Path) -> Voice:
+        """Opens a voice file. Raises WeightsError when it is damaged or another converter's."""

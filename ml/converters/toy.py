@@ -1,0 +1,139 @@
+"""The smallest converter that trains: one gain curve over a pulse train at the source's pitch.
+
+It goes through the same doors as the real ones, in a second instead of minutes, so the tests of everything
+around the engine use it. The sound is a buzz that follows pitch and envelope of the source, coloured as the voice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml import voicefile
+from ml.catalog import PRESETS
+from ml.config import ANALYSIS_RATE, MelConfig
+from ml.converters.base import Converter, Lesson, Piece, Preset, Report, Samples, TrainOptions, Voice, VoiceTraits
+from ml.decoder import fft_size, pulses
+from ml.dataset import TakeSet, load_takes, traits_of
+from ml.spectral import hann, log_mel
+
+_MEL = MelConfig(bands=48)
+_REFERENCE = -5.0  # a flat spectrum at an ordinary level, in the units of `log_mel`
+
+
+class ToyConverter(Converter):
+    """See the module's description."""
+
+    name = "toy"
+    same_speaker = 0.5
+
+    def warm(self) -> None:
+        """Nothing to load."""
+
+    def embed(self, samples: Samples) -> NDArray[np.float32]:
+        """The mean log-mel spectrum about its own mean, as a unit vector (48,)."""
+        mean = log_mel(torch.from_numpy(samples)[None], _MEL)[0].mean(0)
+        centred = mean - mean.mean()
+        return np.asarray(centred / centred.norm().clamp_min(1e-6), np.float32)
+
+    def lesson(self, takes: Sequence[Path], options: TrainOptions) -> Lesson:
+        """A training of the gain curve; see `Converter.lesson`."""
+        return _ToyLesson(self, takes, options)
+
+    def instant(self, takes: Sequence[Path], out: Path, report: Report) -> dict[str, float]:
+        """The mean spectrum itself as the gain curve."""
+        lesson = _ToyLesson(self, takes, TrainOptions(steps=1))
+        lesson.prepare(report)
+        lesson.curve = lesson.mels.mean(0)
+        return lesson.save(out)
+
+    def open(self, path: Path) -> Voice:
+        """See `Converter.open`."""
+        tensors, traits, _ = voicefile.read(path, self.name)
+        return _ToyVoice(tensors["curve"], traits)
+
+
+class _ToyLesson(Lesson):
+    def __init__(self, converter: ToyConverter, takes: Sequence[Path], options: TrainOptions) -> None:
+        preset: Preset = PRESETS[options.preset].load()
+        self.converter, self.takes, self.options = converter, takes, options
+        self.steps = options.steps or preset.steps
+        self.rate = 0.1
+        self.curve = torch.full((_MEL.bands,), _REFERENCE)
+        self.mels = torch.zeros(0, _MEL.bands)
+        self.data: TakeSet
+
+    def prepare(self, report: Report) -> None:
+        """Reads the takes; every eighth frame is held out."""
+        self.data = load_takes(self.takes, self.options.f0_method, report)
+        mels = torch.cat([log_mel(torch.from_numpy(samples)[None], _MEL)[0] for samples in self.data.samples])
+        keep = torch.arange(len(mels)) % 8 != 0
+        self.mels, self.other = mels[keep], mels[~keep]
+
+    def step(self, index: int) -> float:
+        """One step of gradient descent on the squared distance to a batch of frames."""
+        generator = torch.Generator().manual_seed(self.options.seed * 1_000_003 + index)
+        batch = self.mels[torch.randint(len(self.mels), (256,), generator=generator)]
+        distance = self.curve - batch
+        self.curve = self.curve - self.rate * distance.mean(0)
+        return float(distance.square().mean())
+
+    def held_out(self) -> float:
+        """Mean squared distance to the held-out frames."""
+        return float((self.curve - self.other).square().mean())
+
+    def state(self) -> dict[str, Tensor]:
+        """The curve is all there is."""
+        return {"curve": self.curve}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See `Lesson.load_state`."""
+        self.curve = state["curve"]
+
+    def save(self, out: Path) -> dict[str, float]:
+        """See `Lesson.save`."""
+        traits = traits_of(self.data, self.converter.embed)
+        voicefile.write(out, "toy", {"curve": self.curve}, traits, {})
+        return {"held_out": self.held_out()}
+
+
+class _ToyVoice(Voice):
+    def __init__(self, curve: Tensor, traits: VoiceTraits) -> None:
+        self.gains = curve - curve.mean()
+        self.traits = traits
+
+    def render(self, piece: Piece) -> Samples:
+        """Pulses (voiced) or noise (unvoiced) under the source's mel envelope plus the curve."""
+        rate = piece.sample_rate
+        length = round(len(piece.samples) * rate / ANALYSIS_RATE)
+        generator = torch.Generator().manual_seed(piece.seed)
+        f0 = torch.from_numpy(piece.f0)[None]
+        train, _ = pulses(f0, rate, length, torch.tensor([piece.phase], dtype=torch.float64))
+        voiced = torch.nn.functional.interpolate((f0 > 0).float()[None], size=length)[0]
+        source = train + torch.randn(1, length, generator=generator) * (1 - voiced)
+        envelope = log_mel(torch.from_numpy(piece.samples)[None], _MEL) + 0.5 * self.gains
+        envelope = envelope + piece.gain_db * np.log(10) / 20 - 3.0
+        return np.asarray(_shape(source, envelope, rate, length)[0], np.float32)
+
+
+def _shape(source: Tensor, envelope: Tensor, rate: int, length: int) -> Tensor:
+    """Filters `source` (1, length) with a log-amplitude `envelope` (1, T, bands) of MEL bands."""
+    size, hop = fft_size(rate), rate // 100
+    spectrum = torch.stft(source, size, hop, size, hann(size), pad_mode="constant", return_complex=True)
+    bins = spectrum.shape[1]
+    hertz = torch.linspace(0, rate / 2, bins)
+    low, high = 2595 * np.log10(1 + _MEL.low_hz / 700), 2595 * np.log10(1 + _MEL.high_hz / 700)
+    mel = 2595 * torch.log10(1 + hertz / 700)
+    position = ((mel - low) / (high - low) * (_MEL.bands - 1)).clamp(0, _MEL.bands - 1)
+    left = position.floor().long().clamp(max=_MEL.bands - 2)
+    share = position - left
+    logs = envelope[..., left] * (1 - share) + envelope[..., left + 1] * share
+    logs = logs.masked_fill(hertz > _MEL.high_hz, -12.0)
+    shaped = spectrum * torch.exp(logs).transpose(1, 2)
+    return torch.istft(shaped, size, hop, size, hann(size), length=length)
