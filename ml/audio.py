@@ -67,6 +67,13 @@ def load(path: Path, sample_rate: int | None = None) -> tuple[Samples, int]:
     return (np.concatenate(parts) if parts else np.zeros(0, np.float32)), sample_rate or own
 
 
+def read_span(path: Path, start: int, end: int) -> Samples:
+    """Samples `start` to `end` of a mono file, both cut to what there is."""
+    with soundfile.SoundFile(path) as file:
+        file.seek(min(max(0, start), file.frames))
+        return np.asarray(file.read(max(0, end - file.tell()), dtype="float32"))
+
+
 def save(path: Path, samples: Samples, sample_rate: int, subtype: str = "PCM_24") -> None:
     """Writes mono `samples` atomically as WAV or FLAC, by the suffix of `path`."""
     with atomic(path) as part:
@@ -77,7 +84,7 @@ def resample(samples: Samples, rate: int, wanted: int) -> Samples:
     """`samples` (n,) from `rate` to `wanted` hertz; exactly round(n * wanted / rate) long."""
     if rate == wanted:
         return samples
-    return fit(soxr.resample(samples, rate, wanted), round(len(samples) * wanted / rate))
+    return fit(np.asarray(soxr.resample(samples, rate, wanted), np.float32), round(len(samples) * wanted / rate))
 
 
 def fit(samples: Samples, length: int) -> Samples:
@@ -103,7 +110,7 @@ def frame_levels(samples: Samples, sample_rate: int) -> NDArray[np.float32]:
     centres = np.arange(1 + len(samples) // hop) * hop
     low, high = np.maximum(centres - half, 0), np.minimum(centres + half, len(samples))
     mean = (power[high] - power[low]) / np.maximum(high - low, 1)
-    return (10 * np.log10(np.maximum(mean, 1e-12))).astype(np.float32)
+    return np.asarray(10 * np.log10(np.maximum(mean, 1e-12)), np.float32)
 
 
 LIMIT_REACH = 0.005
@@ -122,4 +129,4 @@ def limit(samples: Samples, sample_rate: int, ceiling: float = 0.97) -> Samples:
     held = maximum_filter1d(magnitude, 2 * half + 1, mode="nearest")
     # The mean over half the reach of gains that are all low enough for this sample is low enough itself.
     gain = uniform_filter1d(ceiling / np.maximum(held, ceiling), 2 * (half // 2) + 1, mode="nearest")
-    return (samples * gain[:, None]).astype(np.float32)
+    return np.asarray(samples * gain[:, None], np.float32)

@@ -40,17 +40,13 @@ CONVERTERS: dict[str, Entry] = {
 
 F0_METHODS: dict[str, Entry] = {
     "swift": Entry("SwiftF0", "A small neural network: fast and steady, the default.", "ml.f0:swift"),
-    "pm": Entry(
-        "Autocorrelation", "Boersma's method (1993), as in Praat: exact on clean voices.", "ml.f0:pm"
-    ),
+    "pm": Entry("Autocorrelation", "Boersma's method (1993), as in Praat: exact on clean voices.", "ml.f0:pm"),
     "pyin": Entry("pYIN", "Probabilistic YIN: smooth on singing, slow.", "ml.f0:pyin"),
 }
 
 PRESETS: dict[str, Entry] = {
     "fast": Entry("Fast", "Ready soonest; a little less like the voice.", "ml.converters.base:FAST"),
-    "balanced": Entry(
-        "Balanced", "The default: natural and alike within minutes.", "ml.converters.base:BALANCED"
-    ),
+    "balanced": Entry("Balanced", "The default: natural and alike within minutes.", "ml.converters.base:BALANCED"),
     "quality": Entry(
         "Quality", "Learns longer; best with five minutes of speech or more.", "ml.converters.base:QUALITY"
     ),

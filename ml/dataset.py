@@ -54,7 +54,8 @@ def load_takes(paths: Sequence[Path], f0_method: str, report: Report) -> TakeSet
         found.bandwidth_hz.append(bandwidth(own, rate))
     if found.seconds < SHORTEST_VOICE_SECONDS:
         raise AudioError(
-            f"The takes last {found.seconds:.1f} s in all; a voice needs at least {SHORTEST_VOICE_SECONDS:.0f} s of speech."
+            f"The takes last {found.seconds:.1f} s in all; "
+            f"a voice needs at least {SHORTEST_VOICE_SECONDS:.0f} s of speech."
         )
     if not any((track > 0).any() for track in found.f0):
         raise AudioError("No voice can be heard in the takes; record speech or singing closer to the microphone.")
@@ -62,7 +63,7 @@ def load_takes(paths: Sequence[Path], f0_method: str, report: Report) -> TakeSet
 
 
 def bandwidth(samples: Samples, sample_rate: int) -> float:
-    """The highest frequency in Hz that a recording holds: where its long-term spectrum is last within 75 dB of its peak.
+    """The highest frequency in Hz that a recording holds: where its mean spectrum is last within 75 dB of its peak.
 
     Finds what resampling or a codec cut off: below a cut there is at least a microphone's noise, above it next to
     nothing. The answer is a multiple of 100 Hz, at least 1000 and at most half the rate.

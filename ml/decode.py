@@ -112,9 +112,7 @@ class _Checks:
         if duration < SHORTEST_SECONDS:
             raise AudioError(f"The sound lasts only {duration:.2f} s; send at least {SHORTEST_SECONDS} s.")
         if max(-self.lowest, self.highest) < SILENCE_PEAK:
-            raise AudioError(
-                "The recording is silent from start to end; check the microphone and record again."
-            )
+            raise AudioError("The recording is silent from start to end; check the microphone and record again.")
         return duration
 
 
@@ -132,9 +130,7 @@ def _check_stream(container: Any, stream: Any, limits: Limits) -> float | None:
     if name in ("pcm_u8", "pcm_s8"):
         raise AudioError("8-bit sound is too coarse for a voice; export it with 16 bits or more.")
     if name not in _CODECS:
-        raise AudioError(
-            f"The sound is coded as {name}, which is not accepted; export it as WAV, FLAC or MP3."
-        )
+        raise AudioError(f"The sound is coded as {name}, which is not accepted; export it as WAV, FLAC or MP3.")
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise AudioError(
             f"The sample rate is {rate / 1000:g} kHz; export it with a rate from "

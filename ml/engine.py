@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from ml.catalog import CONVERTERS
 from ml.converters.base import (
     Checkpoint,
-    ConvertOptions,
     Converter,
+    ConvertOptions,
     ConvertResult,
     Report,
     Samples,

@@ -58,9 +58,7 @@ def probe(path: Path, *, limits: Limits | None = None) -> AudioInfo:
     return run_limited(path, None, limits=limits or Limits(), sample_rate=None, mono=False)
 
 
-def run_limited(
-    path: Path, out: Path | None, *, limits: Limits, sample_rate: int | None, mono: bool
-) -> AudioInfo:
+def run_limited(path: Path, out: Path | None, *, limits: Limits, sample_rate: int | None, mono: bool) -> AudioInfo:
     """Runs the decoding child on `path`, writing to `out` when one is given; see `ml.decode.decode`.
 
     Raises AudioError for the user's file, EngineError when the child itself is at fault.
@@ -74,7 +72,7 @@ def run_limited(
         "mono": mono,
     }
     try:
-        done = subprocess.run(  # noqa: S603 - our own interpreter and module, arguments by pipe
+        done = subprocess.run(
             [sys.executable, "-m", "ml.decode"],
             input=json.dumps(request).encode(),
             capture_output=True,
@@ -90,9 +88,7 @@ def run_limited(
 
 
 _TOO_COSTLY = "Decoding this file takes more time than a file may cost; export it again as WAV or FLAC."
-_TOO_MUCH_MEMORY = (
-    "Decoding this file takes more memory than a file may cost; export it again as WAV or FLAC."
-)
+_TOO_MUCH_MEMORY = "Decoding this file takes more memory than a file may cost; export it again as WAV or FLAC."
 
 
 def _check_file(path: Path, limits: Limits) -> None:

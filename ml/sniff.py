@@ -111,9 +111,7 @@ def _check_brand(head: bytes) -> None:
     if brand in (b"avif", b"heic", b"heix", b"mif1", b"msf1"):
         raise AudioError("This is a picture (HEIC or AVIF), not audio; choose a sound file.")
     if brand in (b"M4P ", b"aax ", b"aaxc"):
-        raise AudioError(
-            "This file is copy-protected (DRM) and cannot be used; choose one without protection."
-        )
+        raise AudioError("This file is copy-protected (DRM) and cannot be used; choose one without protection.")
 
 
 def _skip_tag(file: BinaryIO, head: bytes, size: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,9 +96,7 @@ def _survey(source: Path, report: Report, seconds: float) -> tuple[NDArray[np.fl
     return probability, np.concatenate(levels) if levels else np.zeros(0, np.float32)
 
 
-def find_spans(
-    speech: NDArray[np.bool_], level: NDArray[np.float32], seconds: float
-) -> list[tuple[float, float]]:
+def find_spans(speech: NDArray[np.bool_], level: NDArray[np.float32], seconds: float) -> list[tuple[float, float]]:
     """Stretches (start, end) in seconds to cut out, 2 to 12 s each where the voice allows.
 
     `speech` is per 32 ms, `level` in dB per 10 ms. Voiced stretches closer than 0.35 s are one; short neighbours

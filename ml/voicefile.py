@@ -18,7 +18,9 @@ KIND = "voice"
 VERSION = 1
 
 
-def write(path: Path, converter: str, tensors: Mapping[str, Tensor], traits: VoiceTraits, extra: Mapping[str, Any]) -> None:
+def write(
+    path: Path, converter: str, tensors: Mapping[str, Tensor], traits: VoiceTraits, extra: Mapping[str, Any]
+) -> None:
     """Writes a voice file atomically; floating tensors are stored as fp16. `extra` must be JSON-able."""
     halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     metadata = {"kind": KIND, "version": VERSION, "converter": converter, "traits": asdict(traits), **extra}

@@ -19,8 +19,8 @@ from ml import voicefile
 from ml.catalog import PRESETS
 from ml.config import ANALYSIS_RATE, MelConfig
 from ml.converters.base import Converter, Lesson, Piece, Preset, Report, Samples, TrainOptions, Voice, VoiceTraits
-from ml.decoder import fft_size, pulses
 from ml.dataset import TakeSet, load_takes, traits_of
+from ml.decoder import fft_size, pulses
 from ml.spectral import hann, log_mel
 
 _MEL = MelConfig(bands=48)

@@ -1,0 +1,135 @@
+"""The middle of a conversion: a source cut at its quietest frames, rendered piece by piece, cross-faded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from ml.audio import Samples, fit, read_span
+from ml.catalog import PRESETS
+from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE, SYNTHESIS_RATES
+from ml.converters.base import ConvertOptions, Piece, Report, Voice
+
+Array = NDArray[np.float32]
+
+SHORTEST_PIECE, LONGEST_PIECE = 600, 1200  # frames: pieces of 6 to 12 s, cut where it is quietest
+CONTEXT = 80  # frames on each side: more than the receptive fields of content encoder and decoder together
+FADE = 2  # frames of cross-fade on each side of a cut
+SILENCE_DB = -62.0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A source at ANALYSIS_RATE in a mono file of `samples` samples; f0, level and A-weighted loudness per frame."""
+
+    path: Path
+    samples: int
+    f0: Array
+    level: Array
+    loudness: Array
+
+
+def render_rate(rate: int, bandwidth_hz: float) -> int:
+    """The lowest synthesis rate that holds all that a result at `rate` hertz can hold."""
+    needed = min(rate, 2.0 * bandwidth_hz)
+    return next(candidate for candidate in SYNTHESIS_RATES if candidate >= needed - 1)
+
+
+def render(
+    voice: Voice, heard: Heard, target: Array, options: ConvertOptions, path: Path, rate: int, report: Report
+) -> None:
+    """Writes `heard` in `voice` with the f0 track `target` (T,) to the mono float WAV `path`, at `rate` hertz.
+
+    It has round(samples * rate / ANALYSIS_RATE) samples. Neighbouring pieces overlap by 2 * `FADE` frames around
+    their cut.
+    """
+    total = round(heard.samples * rate / ANALYSIS_RATE)
+    with soundfile.SoundFile(path, "w", rate, 1, "FLOAT", format="WAV") as file:
+        for part in _faded(_pieces(voice, heard, target, options, rate, report), FADE * rate // FRAME_RATE):
+            file.write(part[: total - file.tell()])
+        file.write(np.zeros(total - file.tell(), np.float32))
+
+
+def _pieces(
+    voice: Voice, heard: Heard, target: Array, options: ConvertOptions, rate: int, report: Report
+) -> Iterator[Samples]:
+    """Rendered pieces, each with half a fade before its first and after its last frame where it has a neighbour."""
+    frames, hop = len(target), rate // FRAME_RATE
+    half = FADE * hop
+    cuts = _cuts(heard.level, frames)
+    for index, (start, end) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        report(start / frames, "Converting")
+        first, last = max(0, start - CONTEXT), min(frames, end + CONTEXT)
+        piece = _piece(voice, heard, target, options, rate, first, last, index)
+        sound = voice.render(piece)
+        count = len(piece.f0)
+        sound = sound * fit(_gate(_pad(heard.level[first : first + count], count, -120.0), hop), len(sound))
+        begin = (start - first) * hop - (half if start else 0)
+        yield sound[begin : (end - first) * hop + half if end < frames else len(sound)]
+
+
+def _piece(
+    voice: Voice, heard: Heard, target: Array, options: ConvertOptions, rate: int, first: int, last: int, index: int
+) -> Piece:
+    samples = read_span(heard.path, first * ANALYSIS_HOP, last * ANALYSIS_HOP)
+    count = 1 + len(samples) // ANALYSIS_HOP
+    voiced = heard.loudness[target > 0]
+    return Piece(
+        samples=samples,
+        f0=_pad(target[first : first + count], count),
+        phase=_phase(target[: first + 1]),
+        gain_db=voice.traits.level_db - float(np.median(voiced)) if len(voiced) else 0.0,
+        sample_rate=rate,
+        retrieval=options.retrieval,
+        neighbours=PRESETS[options.preset].load().neighbours,
+        seed=options.seed * 1_000_003 + index,
+    )
+
+
+def _faded(pieces: Iterator[Samples], half: int) -> Iterator[Samples]:
+    """Joins pieces that overlap by 2 * `half` samples with a linear cross-fade."""
+    ramp = np.linspace(0, 1, 2 * half, endpoint=False, dtype=np.float32)
+    held: Samples | None = None
+    for piece in pieces:
+        if held is not None:
+            yield held[: len(held) - 2 * half]
+            tail = held[len(held) - 2 * half :]
+            piece = np.concatenate([piece[: 2 * half] * ramp + tail * (1 - ramp), piece[2 * half :]])
+        held = piece
+    if held is not None:
+        yield held
+
+
+def _cuts(level: Array, frames: int) -> list[int]:
+    """Frames where pieces begin and end, from 0 to `frames`: each inner cut at the quietest frame within reach."""
+    cuts = [0]
+    while frames - cuts[-1] > LONGEST_PIECE:
+        low, high = cuts[-1] + SHORTEST_PIECE, cuts[-1] + LONGEST_PIECE
+        cuts.append(low + int(np.argmin(level[low:high])))
+    return [*cuts, frames]
+
+
+def _phase(track: Array) -> float:
+    """Glottal cycles, without the whole ones, passed at the last frame of an f0 track: so that a piece starts with the
+    phase that its predecessor has there."""
+    pitch = track.astype(np.float64)
+    first, second = pitch[:-1], pitch[1:]
+    step = np.where(first > 0, first, second) + np.where(second > 0, second, first)
+    return float(step.sum() / 2 / FRAME_RATE % 1.0)
+
+
+def _pad(values: Array, count: int, filling: float = 0.0) -> Array:
+    return np.concatenate([values, np.full(max(0, count - len(values)), filling, np.float32)])[:count]
+
+
+def _gate(level: Array, hop: int) -> Samples:
+    """A gain (T * hop,) that is 1 where there is sound and falls to 0 over 12 dB where the source is silent."""
+    opened = np.clip((level - (SILENCE_DB - 12.0)) / 12.0, 0.0, 1.0)
+    smooth = np.convolve(np.pad(opened, 2, mode="edge"), np.full(5, 0.2), mode="valid")
+    times = np.arange(len(level) * hop) / hop
+    return np.asarray(np.interp(times, np.arange(len(level)), np.minimum(smooth, opened)), np.float32)
