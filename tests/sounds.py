@@ -27,7 +27,8 @@ def speech(seconds: float = 3.0, *, rate: int = 48000, f0: float = 140.0, seed: 
     time = np.arange(count) / rate
     pitch = f0 * (1 + 0.12 * np.sin(2 * np.pi * 0.37 * time + seed) + 0.03 * np.sin(2 * np.pi * 2.1 * time))
     phase = 2 * np.pi * np.cumsum(pitch) / rate
-    syllable = np.interp(time, np.arange(0, seconds + 0.2, 0.2), rng.uniform(0, 1, int(seconds / 0.2) + 2))
+    knots = np.arange(0, seconds + 0.2, 0.2)  # one vowel every 0.2 s
+    syllable = np.interp(time, knots, rng.uniform(0, 1, len(knots)))
     formants = [(500 + 300 * syllable, 90.0), (1500 - 500 * syllable, 120.0), (2500 + 200 * syllable, 180.0)]
     sound = np.zeros(count)
     for harmonic in range(1, int(min(4000.0, rate / 2.5) / (1.2 * f0)) + 1):
