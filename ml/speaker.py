@@ -32,8 +32,10 @@ class SpeakerEncoder(nn.Module):
         self.attention = nn.Sequential(
             nn.Linear(2 * sizes.width, sizes.attention), nn.Tanh(), nn.Linear(sizes.attention, 2 * sizes.width)
         )
-        self.norm = nn.LayerNorm(4 * sizes.width)
+        # Batch norms take away what all voices share, without which the unit vectors start out all alike.
+        self.norm = nn.BatchNorm1d(4 * sizes.width)
         self.leave = nn.Linear(4 * sizes.width, sizes.dimensions)
+        self.spread = nn.BatchNorm1d(sizes.dimensions, affine=False)
 
     def forward(self, mel: Tensor) -> Tensor:
         x = self.enter((mel + 5.0) / 3.0)
@@ -44,7 +46,7 @@ class SpeakerEncoder(nn.Module):
         mean = (weight * x).sum(1)
         deviation = ((weight * x.square()).sum(1) - mean.square()).clamp_min(1e-5).sqrt()
         pooled = self.norm(torch.cat([mean, deviation], dim=-1))
-        return nn.functional.normalize(self.leave(pooled).float(), dim=-1)
+        return nn.functional.normalize(self.spread(self.leave(pooled).float()), dim=-1)
 
     @torch.no_grad()
     def embed(self, samples: Tensor) -> Tensor:

@@ -32,6 +32,10 @@ class Item:
     f0: NDArray[np.float32]
     labels: NDArray[np.int8]
 
+    def floats(self) -> NDArray[np.float32]:
+        """The samples in -1..1."""
+        return (self.samples / np.float32(32767)).astype(np.float32)
+
 
 def prepare(root: Path, work: Path, workers: int, report: Callable[[float, str], None]) -> None:
     """Writes `work/pack/NNNN.npz` for every SHARD utterances of `root`; existing shards are kept."""

@@ -1,0 +1,185 @@
+"""Trains the decoder to rebuild recordings from what the encoders say of them: by spectra, then with judges too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ml.base.content_training import WARPS
+from ml.base.loop import Part, Run, adamw, cosine, descend, load_part, run
+from ml.base.prepare import Item
+from ml.base.sampling import Piece, colour, cut, probabilities, split_corpus, stack, to_analysis
+from ml.base.speaker_training import group
+from ml.config import ANALYSIS_RATE, FRAME_RATE, ModelConfig
+from ml.content import ContentEncoder
+from ml.convnext import fast_precision
+from ml.decoder import Decoder, synthesise
+from ml.discriminators import Discriminators
+from ml.losses import adversarial_loss, discriminator_loss, feature_loss, spectral_loss
+from ml.speaker import SpeakerEncoder
+from ml.spectral import loudness, mel_of_power, power
+
+FRAMES, RATE, JUDGED_RATE = 101, 1e-3, 4e-4
+BATCH, JUDGED_BATCH = 16, 12
+SPEEDS = (0.71, 0.84, 1.0, 1.0, 1.0, 1.0, 1.0, 1.19, 1.41, 1.68, 2.0)
+"""Slower and faster copies stand for lower and higher voices, up to the range of singing."""
+SHARES = {
+    16_000: {"librispeech": 0.75, "speechocean762": 0.25},
+    24_000: {"rhasspy_kathleen": 0.4, "rhasspy_kerstin": 0.3, "rhasspy_nathalie": 0.3},
+}
+RATE_SHARES = {16_000: 0.6, 24_000: 0.4}
+CLEAN_SHARE = 0.35
+ADVERSARIAL, FEATURES = 0.1, 0.2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees: targets (B, N) at `rate`, and the decoder's four inputs."""
+
+    rate: int
+    target: Tensor
+    content: Tensor
+    f0: Tensor
+    level: Tensor
+    speaker: Tensor
+    bandwidth: Tensor
+
+
+class Batches:
+    """Random batches; content is taken from disturbed copies, so that the decoder learns not to trust its voice."""
+
+    def __init__(
+        self, items: Sequence[Item], config: ModelConfig, content: ContentEncoder, speaker: SpeakerEncoder
+    ) -> None:
+        self.config, self.content, self.speaker = config, content, speaker
+        self.by_speaker = group(items)
+        self.items = {
+            rate: [item for item in items if item.utterance.corpus in shares] for rate, shares in SHARES.items()
+        }
+        self.items = {rate: chosen for rate, chosen in self.items.items() if chosen}
+        self.chances = {rate: probabilities(chosen, SHARES[rate]) for rate, chosen in self.items.items()}
+        self._voices: dict[tuple[str, float], Tensor] = {}
+
+    def draw(self, size: int, generator: np.random.Generator) -> Batch:
+        """`size` pieces of one sample rate, each at its own speed."""
+        share = np.array([RATE_SHARES[rate] for rate in self.items])
+        rate = int(generator.choice(list(self.items), p=share / share.sum()))
+        chosen = generator.choice(len(self.items[rate]), size, p=self.chances[rate])
+        speeds = [float(speed) for speed in generator.choice(SPEEDS, size)]
+        pieces = [
+            cut(self.items[rate][which], rate, FRAMES, speed, generator)
+            for which, speed in zip(chosen, speeds, strict=True)
+        ]
+        return self._complete(pieces, speeds, rate, generator)
+
+    def _complete(
+        self, pieces: Sequence[Piece], speeds: Sequence[float], rate: int, generator: np.random.Generator
+    ) -> Batch:
+        target, f0, _ = stack(pieces)
+        plain = torch.from_numpy(np.stack([to_analysis(piece.samples, rate, FRAMES) for piece in pieces]))
+        voices = [self.voice(p.item.utterance.speaker, s, generator) for p, s in zip(pieces, speeds, strict=True)]
+        bandwidth = torch.tensor([rate / 2 * min(1.0, speed) * 0.97 for speed in speeds])
+        content = self._content(plain, generator)
+        return Batch(rate, target, content, f0, loudness(plain), torch.stack(voices), bandwidth)
+
+    @torch.no_grad()
+    def _content(self, plain: Tensor, generator: np.random.Generator) -> Tensor:
+        disturbed = colour(plain, generator)
+        clean = torch.from_numpy(generator.random((len(plain), 1)) < CLEAN_SHARE)
+        spectrum = power(torch.where(clean, plain, disturbed), self.config.mel.n_fft, self.config.mel.window)
+        mel = torch.cat(
+            [
+                mel_of_power(row[None], self.config.mel, 1.0 if kept else float(generator.choice(WARPS)))
+                for row, kept in zip(spectrum, clean[:, 0].tolist(), strict=True)
+            ]
+        )
+        with fast_precision():
+            z: Tensor = self.content(mel)
+        return z
+
+    def voice(self, speaker: str, speed: float, generator: np.random.Generator) -> Tensor:
+        """The speaker's embedding at a speed: mean over up to 4 pieces of 3 s, made once."""
+        key = (speaker, speed)
+        if key not in self._voices:
+            spoken = self.by_speaker[speaker]
+            picked = generator.choice(len(spoken), min(4, len(spoken)), replace=False)
+            pieces = [cut(spoken[which], ANALYSIS_RATE, 3 * FRAME_RATE + 1, speed, generator) for which in picked]
+            embedded = [self.speaker.embed(torch.from_numpy(piece.samples)) for piece in pieces]
+            self._voices[key] = nn.functional.normalize(torch.stack(embedded).mean(0), dim=-1)
+        return self._voices[key]
+
+
+class DecoderTraining:
+    """The decoder, its judges once they are wanted, and one step over a random batch."""
+
+    def __init__(self, batches: Batches, steps: int, judged_from: int, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.batches, self.steps, self.judged_from, self.seed = batches, steps, judged_from, seed
+        self.decoder, self.judges = Decoder(batches.config), Discriminators()
+        self.optimiser, self.judge_optimiser = adamw(self.decoder, RATE), adamw(self.judges, RATE)
+
+    def step(self, index: int) -> Mapping[str, Tensor]:
+        """One update of the decoder and, from `judged_from` on, of the judges; returns the losses."""
+        generator = np.random.default_rng([self.seed, index])
+        judged = index >= self.judged_from
+        batch = self.batches.draw(JUDGED_BATCH if judged else BATCH, generator)
+        with fast_precision():
+            gains = self.decoder(batch.content, batch.f0, batch.level, batch.speaker)
+        phase = torch.from_numpy(generator.random(len(batch.f0)))
+        made = synthesise(gains, batch.f0, batch.rate, batch.target.shape[-1], self.batches.config, phase=phase)
+        spectra = spectral_loss(made, batch.target, batch.rate, batch.bandwidth)
+        if not judged:
+            descend(spectra, self.decoder, self.optimiser, RATE * cosine(index, self.judged_from, floor=0.4))
+            return {"spectra": spectra.detach()}
+        return self._judged_step(index, batch, made, spectra)
+
+    def _judged_step(self, index: int, batch: Batch, made: Tensor, spectra: Tensor) -> Mapping[str, Tensor]:
+        done, length = index - self.judged_from, self.steps - self.judged_from
+        rate = JUDGED_RATE * cosine(done, length, floor=0.1)
+        with fast_precision():
+            real_scores, real_features = self.judges(batch.target, batch.rate)
+            made_scores, _ = self.judges(made.detach(), batch.rate)
+        judging = discriminator_loss(real_scores, made_scores)
+        descend(judging, self.judges, self.judge_optimiser, 2 * rate, limit=5.0)
+        with fast_precision():
+            scores, features = self.judges(made, batch.rate)
+        fooling = adversarial_loss(scores)
+        likeness = feature_loss([[f.detach() for f in layers] for layers in real_features], features)
+        total = spectra + ADVERSARIAL * fooling + FEATURES * likeness
+        descend(total, self.decoder, self.optimiser, rate)
+        return {
+            "spectra": spectra.detach(),
+            "judging": judging.detach(),
+            "fooling": fooling.detach(),
+            "likeness": likeness.detach(),
+        }
+
+
+def frozen_encoders(work: Path, config: ModelConfig) -> tuple[ContentEncoder, SpeakerEncoder]:
+    """The trained content and speaker encoders of `work`, for use only."""
+    content, speaker = ContentEncoder(config), SpeakerEncoder(config)
+    load_part(work, "content", "encoder", content)
+    load_part(work, "speaker", "encoder", speaker)
+    content.eval().requires_grad_(False)
+    speaker.eval().requires_grad_(False)
+    return content, speaker
+
+
+def train_decoder(data: Path, work: Path, steps: int, judged_from: int, seed: int) -> None:
+    """Trains to `steps`, resuming `work/decoder.state`; needs content and speaker to be trained."""
+    config = ModelConfig()
+    items, _ = split_corpus(data, work)
+    batches = Batches(items, config, *frozen_encoders(work, config))
+    training = DecoderTraining(batches, steps, judged_from, seed)
+    parts: dict[str, Part] = {
+        "decoder": training.decoder,
+        "judges": training.judges,
+        "optimiser": training.optimiser,
+        "judge_optimiser": training.judge_optimiser,
+    }
+    run(Run("decoder", work, steps, seed, parts), training.step)
