@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from apps.accounts.models import User, Workspace
 
@@ -23,6 +24,11 @@ class Status(models.TextChoices):
 
 UNFINISHED = (Status.QUEUED, Status.RUNNING)
 ENDED = (Status.DONE, Status.FAILED, Status.CANCELLED)
+
+
+def checkpoint_path(job: Job, filename: str) -> str:
+    """Return the storage name of a kept work folder; a new one each time, so that a reader never meets half of one."""
+    return f"{job.workspace.file_prefix}/checkpoints/{job.code}-{uuid.uuid4().hex}.zip"
 
 
 class Job(models.Model):
@@ -43,13 +49,16 @@ class Job(models.Model):
     progress = models.FloatField(default=0.0)  # 0..1
     message = models.CharField(max_length=500, blank=True)  # for the user: why it failed, what was resumed
     error_id = models.CharField(max_length=36, blank=True)  # the log's id of a fault of ours
-    attempt = models.PositiveSmallIntegerField(default=0)  # how often a worker has claimed it
+    attempt = models.PositiveIntegerField(default=0)  # how often a worker has claimed it
+    checkpoint_attempt = models.PositiveIntegerField(default=0)  # the last attempt that kept a checkpoint
+    checkpoint = models.FileField(upload_to=checkpoint_path, max_length=300, blank=True)  # the kept work folder
     worker = models.CharField(max_length=100, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     time_limit = models.PositiveIntegerField(default=3600)  # seconds for one attempt
     created_at = models.DateTimeField(auto_now_add=True)
-    started_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)  # of the newest attempt
+    progress_at_start = models.FloatField(default=0.0)  # of the newest attempt, where a resumed one goes on
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -83,6 +92,20 @@ class Job(models.Model):
             return None
         return Job.objects.filter(queue=self.queue, status=Status.QUEUED, pk__lt=self.pk).count() + 1
 
+    def seconds_left(self) -> float | None:
+        """Return the time to the end in seconds at this attempt's pace so far, None while too little is known."""
+        made = self.progress - self.progress_at_start
+        if self.status != Status.RUNNING or self.started_at is None or made < 0.01:
+            return None
+        spent = (timezone.now() - self.started_at).total_seconds()
+        return spent * (1.0 - self.progress) / made
+
+    def seconds_spent(self) -> float | None:
+        """Return how long the newest attempt took, or has taken so far, in seconds; None before it starts."""
+        if self.started_at is None:
+            return None
+        return ((self.ended_at or timezone.now()) - self.started_at).total_seconds()
+
 
 def artifact_path(artifact: Artifact, filename: str) -> str:
     """Return the storage name: the workspace's folder and a code, never the user's own file name."""
@@ -113,6 +136,10 @@ class Artifact(models.Model):
 
     class Meta:
         ordering = ["created_at", "pk"]
+        constraints = [
+            # Whatever attempt makes it: a job has one artifact of a kind and name.
+            models.UniqueConstraint(fields=["job", "kind", "name"], name="artifact_once_in_job"),
+        ]
 
     def __str__(self) -> str:
         return self.name

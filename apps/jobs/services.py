@@ -1,0 +1,238 @@
+"""The life of a job. Every move is one conditional update: who changes no row has lost the race and does nothing.
+
+queued -> running by ``claim``; running -> queued by ``hand_back``; an unfinished job -> its one end by ``end``.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Literal
+
+import django_rq
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+from redis.exceptions import RedisError
+
+from apps.accounts.models import User, Workspace
+from apps.jobs.events import publish
+from apps.jobs.folders import remove_folder
+from apps.jobs.models import ENDED, UNFINISHED, Artifact, Job, Status
+
+log = logging.getLogger(__name__)
+QUEUES = ("gpu", "default")
+# A job whose attempts die this often in a row without a checkpoint between them is itself what kills them.
+MAX_DEATHS_WITHOUT_PROGRESS = 12
+# Cooperative stop first; the worker ends what has not stopped by then.
+HARD_STOP_AFTER_SECONDS = 3.0
+Task = Callable[[int], None]
+
+
+def submit(
+    *,
+    workspace: Workspace,
+    user: User | None,
+    kind: str,
+    title: str,
+    task: Task,
+    queue: Literal["gpu", "default"],
+    url: str = "",
+    time_limit: int = 3600,
+) -> Job:
+    """Insert a queued job and hand it to ``queue`` once the caller's transaction is committed.
+
+    ``task`` is a function decorated by ``apps.jobs.worker.task``; ``kind`` a word for people and filters;
+    ``url`` the page of what is being made; ``time_limit`` the seconds that one attempt may take.
+    """
+    path = f"{task.__module__}.{task.__qualname__}"
+    job = Job.objects.create(
+        workspace=workspace,
+        created_by=user,
+        kind=kind,
+        title=title[:200],
+        task=path,
+        queue=queue,
+        url=url,
+        time_limit=time_limit,
+    )
+    if settings.JOBS_INLINE:
+        transaction.on_commit(lambda: task(job.pk))
+    else:
+        transaction.on_commit(lambda: enqueue(job))
+    publish(job)
+    return job
+
+
+def enqueue(job: Job, *, first: bool = False) -> None:
+    """Put the job's id into its Redis queue, at the front if ``first``.
+
+    When Redis is away this is logged only: the row stays queued and ``sweep`` puts it in later. Being in the queue
+    twice is harmless, as only one delivery can claim the row.
+    """
+    try:
+        django_rq.get_queue(job.queue, commit_mode="auto").enqueue_call(
+            func=job.task,
+            args=(job.pk,),
+            job_id=f"{job.code}-{secrets.token_hex(4)}",
+            timeout=job.time_limit,
+            result_ttl=0,
+            failure_ttl=3600,
+            description=f"{job.kind} {job.code}",
+            at_front=first,
+        )
+    except (RedisError, OSError):
+        log.exception("job %s: the queue cannot be reached; it will be put in later", job.code)
+
+
+def claim(job_pk: int, *, worker: str) -> Job | None:
+    """Make the queued job this worker's, as a new attempt; None when it is not queued: taken, ended or gone."""
+    now = timezone.now()
+    claimed = Job.objects.filter(pk=job_pk, status=Status.QUEUED).update(
+        status=Status.RUNNING,
+        attempt=F("attempt") + 1,
+        worker=worker[:100],
+        started_at=now,
+        heartbeat_at=now,
+        progress_at_start=F("progress"),
+    )
+    if not claimed:
+        return None
+    job = Job.objects.select_related("workspace", "created_by").get(pk=job_pk)
+    publish(job)
+    return job
+
+
+def beat(job_pk: int, *, worker: str) -> None:
+    """Say that the worker that runs the job is alive."""
+    Job.objects.filter(pk=job_pk, status=Status.RUNNING, worker=worker).update(heartbeat_at=timezone.now())
+
+
+def end(job_pk: int, *, status: Status, message: str = "", error_id: str = "", attempt: int | None = None) -> bool:
+    """End the job; the only way a job stops. Say whether this call was the one that did.
+
+    Done is reached only from running. With ``attempt`` only that attempt can end it: a worker that was given up for
+    lost and comes back changes nothing.
+    """
+    if status not in ENDED:
+        raise ValueError(f"{status} is not an end")
+    rows = Job.objects.filter(pk=job_pk, status__in=UNFINISHED if status != Status.DONE else [Status.RUNNING])
+    if attempt is not None:
+        rows = rows.filter(attempt=attempt)
+    progress = {"progress": 1.0} if status == Status.DONE else {}
+    with transaction.atomic():
+        if not rows.update(
+            status=status, message=message[:500], error_id=error_id, ended_at=timezone.now(), **progress
+        ):
+            return False
+        job = Job.objects.get(pk=job_pk)
+        _forget_checkpoint(job)
+        publish(job)
+    log.info("job %s: %s %s after attempt %s %s", job.code, job.kind, status, job.attempt, error_id)
+    return True
+
+
+def _forget_checkpoint(job: Job) -> None:
+    name = job.checkpoint.name
+    if name:
+        Job.objects.filter(pk=job.pk).update(checkpoint="")
+        transaction.on_commit(lambda: default_storage.delete(name))
+    transaction.on_commit(lambda: remove_folder(job.code))
+
+
+def cancel(job: Job) -> bool:
+    """Stop the job: at once when queued, within seconds when running. False when it has already ended."""
+    now = timezone.now()
+    with transaction.atomic():
+        queued = Job.objects.filter(pk=job.pk, status=Status.QUEUED)
+        if queued.update(cancel_requested_at=now):
+            return end(job.pk, status=Status.CANCELLED, message="Cancelled before it started.")
+        running = Job.objects.filter(pk=job.pk, status=Status.RUNNING)
+        asked = running.filter(cancel_requested_at=None).update(cancel_requested_at=now)
+        if asked:
+            publish(job)
+        return bool(asked) or running.exists()
+
+
+def hand_back(job: Job, *, reason: str) -> bool:
+    """Return a running job whose attempt died to the queue, or end it; say whether this call did.
+
+    ``job`` is the row as last read: if another attempt has begun since, nothing is changed. It is ended as cancelled
+    when that was asked for, and as failed when it has died too often without progress.
+    """
+    if job.cancel_requested_at is not None:
+        return end(job.pk, status=Status.CANCELLED, message="Cancelled.", attempt=job.attempt)
+    if job.attempt - job.checkpoint_attempt >= MAX_DEATHS_WITHOUT_PROGRESS:
+        error_id = secrets.token_hex(8)
+        log.error("job %s: died %s times without progress, error %s", job.code, MAX_DEATHS_WITHOUT_PROGRESS, error_id)
+        sentence = f"It stopped our machine again and again, so we gave up (error {error_id})."
+        return end(job.pk, status=Status.FAILED, message=sentence, error_id=error_id, attempt=job.attempt)
+    with transaction.atomic():
+        back = Job.objects.filter(
+            pk=job.pk, status=Status.RUNNING, attempt=job.attempt, heartbeat_at=job.heartbeat_at
+        ).update(status=Status.QUEUED, worker="", message=reason)
+        if back:
+            transaction.on_commit(lambda: enqueue(job, first=True))
+            publish(job)
+    if back:
+        log.warning("job %s: attempt %s is lost, queued again", job.code, job.attempt)
+    return bool(back)
+
+
+def requeue(job: Job) -> bool:
+    """Run a failed or cancelled job again, from the start of its life; False when it stands otherwise."""
+    with transaction.atomic():
+        again = Job.objects.filter(pk=job.pk, status__in=[Status.FAILED, Status.CANCELLED]).update(
+            status=Status.QUEUED,
+            message="",
+            error_id="",
+            stage="",
+            progress=0.0,
+            cancel_requested_at=None,
+            ended_at=None,
+            checkpoint_attempt=F("attempt"),
+        )
+        if again:
+            transaction.on_commit(lambda: enqueue(job))
+            publish(job)
+    return bool(again)
+
+
+def sweep() -> dict[str, int]:
+    """Bring back what was lost, and say how many of each: running jobs whose worker is gone, queued jobs that Redis
+    has forgotten, artifacts past their expiry.
+    """
+    return {"lost": _sweep_lost(), "forgotten": _sweep_forgotten(), "expired": _sweep_expired()}
+
+
+def _sweep_lost() -> int:
+    before = timezone.now() - timedelta(seconds=settings.JOB_LOST_AFTER_SECONDS)
+    lost = Job.objects.filter(status=Status.RUNNING).filter(Q(heartbeat_at__lt=before) | Q(heartbeat_at=None))
+    reason = "Its worker stopped; it goes on with the next free one."
+    return sum(hand_back(job, reason=reason) for job in lost.select_related("workspace"))
+
+
+def _sweep_forgotten() -> int:
+    count = 0
+    for name in QUEUES:
+        waiting = list(Job.objects.filter(queue=name, status=Status.QUEUED).order_by("pk"))
+        if not waiting:
+            continue
+        known = {rq_id[:36] for rq_id in django_rq.get_queue(name).job_ids}
+        for job in waiting:
+            if str(job.code) not in known:
+                enqueue(job)
+                count += 1
+    return count
+
+
+def _sweep_expired() -> int:
+    expired = list(Artifact.objects.filter(expires_at__lt=timezone.now())[:200])
+    for artifact in expired:
+        artifact.delete()
+        artifact.file.delete(save=False)
+    return len(expired)

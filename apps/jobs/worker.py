@@ -1,0 +1,242 @@
+"""The worker's side of a job: claim it, give its body a ``Run``, end it once. The only module that loads the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+import time
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import cached_property, lru_cache, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.files import File
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.db.models.fields.files import FieldFile
+from django.utils import timezone
+from rq.timeouts import JobTimeoutException
+
+from apps.errors import Refused
+from apps.jobs import services
+from apps.jobs.events import publish
+from apps.jobs.folders import folder_of
+from apps.jobs.models import Artifact, Job, Status
+from ml.errors import AudioError, Cancelled
+
+if TYPE_CHECKING:
+    from ml.engine import Engine
+
+log = logging.getLogger(__name__)
+REPORTS_PER_SECOND = 2.0
+MIRROR_EVERY_SECONDS = 60.0
+
+
+def task(body: Callable[[Run], None]) -> services.Task:
+    """Make a body into what a queue can call: ``f(job_pk)`` claims the job, runs the body and ends the job once.
+
+    A refusal or an unusable file fails the job with its own sentence; anything else that raises is our fault, logged
+    under an id that the user is told.
+    """
+
+    @wraps(body)
+    def perform(job_pk: int) -> None:
+        job = services.claim(job_pk, worker=os.environ.get("RQ_WORKER_ID", "inline"))
+        if job is None:
+            return
+        run = Run(job)
+        try:
+            run.open()
+            body(run)
+            run.end(Status.DONE)
+        except (Refused, AudioError) as error:
+            run.end(Status.FAILED, message=str(error))
+        except Cancelled:
+            run.end(Status.CANCELLED, message="Cancelled.")
+        except JobTimeoutException:
+            run.end(Status.FAILED, message=too_long(job))
+        except Exception:  # the door of the job: whatever comes is our fault, and told as such
+            error_id = uuid.uuid4().hex
+            log.exception("job %s: error %s", job.code, error_id)
+            sentence = f"Something went wrong on our side (error {error_id})."
+            run.end(Status.FAILED, message=sentence, error_id=error_id)
+        finally:
+            run.close()
+
+    return perform
+
+
+def too_long(job: Job) -> str:
+    """Return the sentence for a job that ran into its time limit."""
+    minutes = max(1, round(job.time_limit / 60))
+    return f"It took longer than {minutes} min and was stopped. Try a shorter recording or a faster preset."
+
+
+@lru_cache(maxsize=4)
+def load_engine(converter: str) -> Engine:
+    """Return this process's engine for a converter by name."""
+    from ml.engine import Engine
+
+    return Engine(converter=converter)
+
+
+class Run:
+    """What the body of a task works with: its job, folders, the engine, and the ways to report and to keep files."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.attempt = job.attempt
+        self.folder = folder_of(job.code) / f"run-{job.attempt}"
+        self.workdir = folder_of(job.code) / "work"
+        self._reported_at = 0.0
+        self._mirrored_at = time.monotonic()
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine with the converter that the settings name."""
+        return self.engine_for(settings.DEFAULT_CONVERTER)
+
+    def engine_for(self, converter: str) -> Engine:
+        """Return the engine with a named converter: that of the voice model at hand."""
+        return load_engine(converter)
+
+    def open(self) -> None:
+        """Make the folders; fetch the kept work folder if the attempt before this one ran on another machine."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        marker = folder_of(self.job.code) / "attempt"
+        here = marker.exists() and marker.read_text() == str(self.attempt - 1)
+        if self.job.checkpoint and not here:
+            self._restore()
+        self.workdir.mkdir(exist_ok=True)
+        marker.write_text(str(self.attempt))
+
+    def close(self) -> None:
+        """Remove the temporary folder; the work folder goes with the job's end."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def fetch(self, file: FieldFile) -> Path:
+        """Copy a stored file into the temporary folder, under a name of our own."""
+        path = self.folder / uuid.uuid4().hex
+        with file.open("rb") as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, 1024 * 1024)
+        return path
+
+    def report(self, fraction: float, stage: str) -> None:
+        """Show progress (``fraction`` 0..1 and words for the user), at most twice a second.
+
+        Raises ``Cancelled`` when the user asked to stop, or when the job is no longer this attempt's.
+        """
+        now = time.monotonic()
+        if now - self._reported_at < 1.0 / REPORTS_PER_SECOND:
+            return
+        self._reported_at = now
+        mine = Job.objects.filter(pk=self.job.pk, status=Status.RUNNING, attempt=self.attempt, cancel_requested_at=None)
+        shown = min(1.0, max(0.0, fraction))
+        if not mine.update(progress=shown, stage=stage[:100], heartbeat_at=timezone.now()):
+            raise Cancelled
+        publish(self.job)
+
+    def keep(
+        self,
+        path: Path,
+        *,
+        kind: Artifact.Kind,
+        name: str,
+        content_type: str,
+        data: dict[str, Any] | None = None,
+    ) -> Artifact:
+        """Store a file as the job's artifact; a second of the same kind and name takes the first one's place.
+
+        Raises ``Cancelled`` when the job is no longer this attempt's.
+        """
+        with path.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        artifact = Artifact(
+            workspace=self.job.workspace,
+            job=self.job,
+            kind=kind,
+            name=name[:200],
+            content_type=content_type,
+            size=path.stat().st_size,
+            sha256=digest,
+            data=data or {},
+        )
+        with path.open("rb") as handle:
+            artifact.file.save(path.name, File(handle), save=False)
+        try:
+            with self.guarded():
+                earlier = Artifact.objects.filter(job=self.job, kind=kind, name=artifact.name).first()
+                if earlier is not None:
+                    earlier.delete()
+                    replaced = earlier.file
+                    transaction.on_commit(lambda: replaced.delete(save=False))
+                artifact.save()
+                publish(self.job)
+        except BaseException:
+            artifact.file.delete(save=False)
+            raise
+        return artifact
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Write rows in one transaction that holds only while the job is still this attempt's.
+
+        Raises ``Cancelled`` otherwise, so that a worker given up for lost writes nothing.
+        """
+        with transaction.atomic():
+            mine = Job.objects.select_for_update().filter(pk=self.job.pk, status=Status.RUNNING, attempt=self.attempt)
+            if mine.first() is None:
+                raise Cancelled
+            yield
+
+    @contextlib.contextmanager
+    def result(self) -> Iterator[None]:
+        """Write the rows of the result and end the job as done, in one transaction: both happen or neither."""
+        with self.guarded():
+            yield
+            services.end(self.job.pk, status=Status.DONE, attempt=self.attempt)
+
+    def keep_checkpoint(self) -> None:
+        """Say that the work folder holds a newer checkpoint; at most once a minute a copy goes to the storage, so
+        that another machine can go on from it.
+        """
+        Job.objects.filter(pk=self.job.pk, attempt=self.attempt, checkpoint_attempt__lt=self.attempt).update(
+            checkpoint_attempt=self.attempt
+        )
+        if time.monotonic() - self._mirrored_at >= MIRROR_EVERY_SECONDS:
+            self._mirror()
+            self._mirrored_at = time.monotonic()
+
+    def end(self, status: Status, *, message: str = "", error_id: str = "") -> None:
+        """End the job if it is still this attempt's."""
+        services.end(self.job.pk, status=status, message=message, error_id=error_id, attempt=self.attempt)
+
+    def _mirror(self) -> None:
+        packed = self.folder / "work.zip"
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+            for path in sorted(self.workdir.rglob("*")):
+                if path.is_file():
+                    archive.write(path, path.relative_to(self.workdir).as_posix())
+        job = Job.objects.select_related("workspace").get(pk=self.job.pk)
+        earlier = job.checkpoint.name or ""
+        with packed.open("rb") as handle:
+            job.checkpoint.save("work.zip", File(handle), save=False)
+        packed.unlink()
+        mine = Job.objects.filter(pk=job.pk, status=Status.RUNNING, attempt=self.attempt)
+        if mine.update(checkpoint=job.checkpoint.name):
+            if earlier:
+                default_storage.delete(earlier)
+        else:
+            job.checkpoint.delete(save=False)
+
+    def _restore(self) -> None:
+        shutil.rmtree(self.workdir, ignore_errors=True)
+        self.workdir.mkdir(parents=True)
+        with self.job.checkpoint.open("rb") as handle, zipfile.ZipFile(handle) as archive:
+            archive.extractall(self.workdir)
