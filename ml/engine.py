@@ -78,6 +78,11 @@ class Engine:
         """Loads weights and runs every network once, so that the first job is as quick as the next."""
         self._converter.warm()
 
+    @property
+    def same_speaker(self) -> float:
+        """Cosine of two takes' `speaker` vectors above which they are taken for the same speaker."""
+        return self._converter.same_speaker
+
     def slice(self, source: Path, out_dir: Path, *, report: Report = silent) -> list[TakeInfo]:
         """Cuts a decoded recording into graded takes in `out_dir`. Raises AudioError when there is no voice in it."""
         from ml.takes import slice_recording

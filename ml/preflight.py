@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml.takes import TakeInfo
+if TYPE_CHECKING:
+    from ml.takes import TakeInfo  # loads torch, and the web makes this report too
 
 WANTED_SECONDS = 60.0
 LEAST_SECONDS = 10.0
@@ -35,7 +36,7 @@ class Preflight:
 def preflight(takes: Sequence[TakeInfo | Mapping[str, Any]], *, same_speaker: float) -> Preflight:
     """The report over `takes`, as TakeInfo or as mappings with its fields; `same_speaker` is the cosine that
     two takes of one speaker reach."""
-    rows = [asdict(take) if isinstance(take, TakeInfo) else take for take in takes]
+    rows = [take if isinstance(take, Mapping) else asdict(take) for take in takes]
     outliers = find_outliers([row["speaker"] for row in rows], same_speaker)
     usable = [row for index, row in enumerate(rows) if row["usable"] and index not in outliers]
     seconds = sum(row["end"] - row["start"] for row in usable)
