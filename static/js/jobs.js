@@ -1,0 +1,50 @@
+// Notices when a job ends, whichever way its card came (socket or poll), and tells the page once.
+// A card is #job-<code> with data-code, data-kind, data-title, data-url, data-status, and data-finished at its end.
+
+const FINISHED = "[id^='job-'][data-finished]";
+const unfinished = new Set();
+const told = new Set();
+
+function remember(element) {
+  for (const card of element.querySelectorAll("[id^='job-'][data-code]")) {
+    if (card.hasAttribute("data-finished")) continue;
+    unfinished.add(card.dataset.code);
+  }
+}
+
+/** Call `tell` once for each job that ends while the page is open, then dispatch `job-ended` on the body. */
+export function watchJobs(tell) {
+  const end = (card) => {
+    const job = { ...card.dataset };
+    if (told.has(job.code)) return;
+    told.add(job.code);
+    tell(job);
+    const detail = { code: job.code, kind: job.kind, status: job.status };
+    // After htmx has put the card in place, so that a listener finds it there.
+    setTimeout(() => document.body.dispatchEvent(new CustomEvent("job-ended", { detail })));
+  };
+  remember(document);
+  document.addEventListener("htmx:wsAfterMessage", (event) => {
+    // The card may have no place on this page, so it is read from the message.
+    const message = new DOMParser().parseFromString(event.detail.message, "text/html");
+    for (const card of message.querySelectorAll(FINISHED)) end(card);
+    remember(message);
+  });
+  document.addEventListener("htmx:load", (event) => {
+    const place = event.detail.elt.parentElement ?? document;
+    remember(place);
+    // Finished cards that were never seen unfinished here are history, not news.
+    for (const card of place.querySelectorAll(FINISHED)) if (unfinished.has(card.dataset.code)) end(card);
+  });
+}
+
+/** Say that a job ended. A job that its own user cancelled needs no news. */
+export function announceJob(job, showToast) {
+  if (job.status === "cancelled") return;
+  const failed = job.status === "failed";
+  showToast({
+    text: `${job.title ?? "A job"} ${failed ? "failed." : "is done."}`,
+    url: job.url && job.url !== location.pathname ? job.url : "",
+    kind: failed ? "bad" : "ok",
+  });
+}
