@@ -13,32 +13,33 @@ from torch import Tensor, nn
 
 from ml.base.loop import Part, Run, adamw, cosine, descend, run
 from ml.base.prepare import Item
-from ml.base.sampling import colour, cut, split_corpus, stack, to_analysis
+from ml.base.sampling import Piece, colour, cut, split_corpus, stack, to_analysis
 from ml.config import ANALYSIS_RATE, ModelConfig
 from ml.convnext import fast_precision
 from ml.speaker import SpeakerEncoder
 from ml.spectral import log_mel
 
-FRAMES, BATCH, RATE = 201, 32, 1.5e-3
-SPEEDS = (0.84, 1.0, 1.19)
-"""A speaker played slower or faster counts as another speaker: three times as many to tell apart."""
-MARGIN, SCALE = 0.2, 24.0
+FRAMES, SPEAKERS, RATE = 161, 28, 1.5e-3
+SPEEDS = (0.84, 1.0, 1.0, 1.19)
+"""A speaker played slower or faster counts as another speaker."""
 
 
-class MarginHead(nn.Module):
-    """Embeddings (B, D) and speakers (B,) -> loss: additive angular margin (Deng et al., 2019)."""
+class PairHead(nn.Module):
+    """Two embeddings (B, D) of each of B speakers -> loss: which of all second ones belongs to a first, and back.
 
-    def __init__(self, dimensions: int, speakers: int) -> None:
+    The angular prototypical loss of Chung et al. (2020) with a learnt scale, both ways.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self.centres = nn.Parameter(torch.randn(speakers, dimensions))
+        self.log_scale = nn.Parameter(torch.tensor(2.3))
 
-    def forward(self, embedding: Tensor, speaker: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-        """The loss, and the cosines (B, speakers) it was made from."""
-        cosine_of = embedding @ nn.functional.normalize(self.centres, dim=-1).T
-        angle = torch.acos(cosine_of.clamp(-1 + 1e-6, 1 - 1e-6))
-        own = nn.functional.one_hot(speaker, cosine_of.shape[-1])
-        loss = nn.functional.cross_entropy(SCALE * torch.cos(angle + margin * own), speaker)
-        return loss, cosine_of
+    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and the cosines (B, B) it was made from."""
+        cosines = first @ second.T
+        scores, own = self.log_scale.exp() * cosines, torch.arange(len(first))
+        there, back = nn.functional.cross_entropy(scores, own), nn.functional.cross_entropy(scores.T, own)
+        return (there + back) / 2, cosines
 
 
 class SpeakerTraining:
@@ -49,31 +50,29 @@ class SpeakerTraining:
         self.config, self.steps, self.seed = config, steps, seed
         self.by_speaker = group(items)
         self.names = sorted(self.by_speaker)
-        self.encoder = SpeakerEncoder(config)
-        self.head = MarginHead(config.speaker.dimensions, len(self.names) * len(SPEEDS))
+        self.encoder, self.head = SpeakerEncoder(config), PairHead()
         self.networks = nn.ModuleList([self.encoder, self.head])
         self.optimiser = adamw(self.networks, RATE)
 
     def step(self, index: int) -> Mapping[str, Tensor]:
         """One update; returns the loss and the share of pieces given to the right speaker."""
         generator = np.random.default_rng([self.seed, index])
-        speakers = generator.choice(len(self.names), BATCH)
-        speeds = generator.choice(len(SPEEDS), BATCH)
-        pieces = []
-        for speaker, speed in zip(speakers, speeds, strict=True):
+        first: list[Piece] = []
+        second: list[Piece] = []
+        for speaker in generator.choice(len(self.names), SPEAKERS, replace=False):
             spoken = self.by_speaker[self.names[speaker]]
-            item = spoken[int(generator.integers(len(spoken)))]
-            pieces.append(cut(item, ANALYSIS_RATE, FRAMES, SPEEDS[speed], generator))
-        samples, _, _ = stack(pieces)
+            speed = float(generator.choice(SPEEDS))
+            picked = generator.choice(len(spoken), 2, replace=len(spoken) < 2)
+            for pieces, which in zip((first, second), picked, strict=True):
+                pieces.append(cut(spoken[which], ANALYSIS_RATE, FRAMES, speed, generator))
+        samples, _, _ = stack([*first, *second])
         mel = log_mel(colour(samples, generator), self.config.mel)
-        # The margin grows from nothing, or the first steps learn to collapse.
-        margin = MARGIN * min(1.0, max(0.0, index / self.steps - 0.2) / 0.3)
-        classes = torch.from_numpy(speakers * len(SPEEDS) + speeds)
         with fast_precision():
             embedding = self.encoder(mel)
-        loss, cosines = self.head(embedding, classes, margin)
+        loss, cosines = self.head(*embedding.chunk(2))
         descend(loss, self.networks, self.optimiser, RATE * cosine(index, self.steps), limit=5.0)
-        return {"loss": loss.detach(), "right": (cosines.argmax(-1) == classes).float().mean()}
+        right = (cosines.argmax(-1) == torch.arange(SPEAKERS)).float().mean()
+        return {"loss": loss.detach(), "right": right}
 
 
 def train_speaker(data: Path, work: Path, steps: int, seed: int) -> None:
