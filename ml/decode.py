@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -126,6 +127,8 @@ def _check_stream(container: Any, stream: Any, limits: Limits) -> float | None:
     codec = stream.codec_context
     if codec is None or codec.codec is None:
         raise AudioError("The sound is in a format that cannot be decoded; export it as WAV, FLAC or MP3.")
+    if codec.codec_tag in ("drms", "enca", "aavd"):
+        raise AudioError("The sound in this file is encrypted (DRM) and cannot be used; choose one without protection.")
     name, rate, channels = codec.codec.canonical_name, codec.sample_rate or 0, codec.layout.nb_channels
     if name in ("pcm_u8", "pcm_s8"):
         raise AudioError("8-bit sound is too coarse for a voice; export it with 16 bits or more.")
@@ -272,6 +275,8 @@ class _Sink:
 def _child() -> int:
     request = json.load(sys.stdin)
     limits = Limits(**request["limits"])
+    for library in ("av", "numpy", "soundfile", "soxr"):  # before the limits, so that all of them is for the file
+        import_module(library)
     _restrict(limits)
     sink = _Sink(Path(request["out"]), request["sample_rate"], request["mono"]) if request["out"] else None
     try:

@@ -45,13 +45,13 @@ _NO_AUDIO: tuple[tuple[bytes, str], ...] = (
     (b"BM", "This is a bitmap picture, not audio; choose a sound file."),
     (b"\x7fELF", "This is a program, not audio; choose a sound file."),
     (b"MZ", "This is a Windows program, not audio; choose a sound file."),
-    (b"#!", "This is a script, not audio; choose a sound file."),
     (b"SQLite format 3", "This is a database, not audio; choose a sound file."),
     (b"MThd", "This is a MIDI file: notes without sound; export it as audio first."),
     (b"#EXTM3U", "This is a playlist, not audio; send the audio files that it lists."),
     (b"[playlist]", "This is a playlist, not audio; send the audio files that it lists."),
     (b"\x30\x26\xb2\x75", "Windows Media files cannot be read; export the sound as WAV, FLAC or MP3."),
     (b"#!AMR", "AMR phone recordings are too coarse for a voice; record again as WAV, FLAC or M4A."),
+    (b"#!", "This is a script, not audio; choose a sound file."),
     (b"caff", "Apple CAF files cannot be read; export the sound as WAV, AIFF or M4A."),
     (b".snd", "Sun AU files cannot be read; export the sound as WAV, FLAC or MP3."),
     (b"FLV\x01", "This is a Flash video; export its sound as WAV, FLAC or MP3."),
@@ -160,6 +160,8 @@ def check_complete(file: BinaryIO, size: int, container: str) -> None:
             raise AudioError(_CUT.format("AIFF"))
     elif container == "ogg":
         _check_ogg(file, size)
+    elif container == "mp4":
+        _check_mp4(file, size)
 
 
 _CUT = "The end of this {} file is missing: the upload or export broke off; send it again."
@@ -195,3 +197,23 @@ def _check_ogg(file: BinaryIO, size: int) -> None:
     body = position + 27 + segments
     if body > len(data) or body + sum(data[position + 27 : body]) > len(data):
         raise AudioError(_CUT.format("Ogg"))
+
+
+def _check_mp4(file: BinaryIO, size: int) -> None:
+    """The boxes at the top level (ISO 14496-12) must end with the file, and one must be the index."""
+    position, names = 0, set()
+    while position + 8 <= size:
+        file.seek(position)
+        length, name = struct.unpack(">I4s", file.read(8))
+        if length == 1:
+            length = struct.unpack(">Q", file.read(8).rjust(8, b"\0"))[0]
+        names.add(name)
+        if length == 0:  # "to the end of the file"
+            length = size - position
+        if length < 8:
+            raise AudioError("This M4A file is damaged; export it again or send another copy.")
+        position += length
+    if b"moov" not in names:
+        raise AudioError("The index of this M4A file is missing: the upload or export broke off; send it again.")
+    if position > size:
+        raise AudioError(_CUT.format("M4A"))
