@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -60,7 +60,8 @@ class ConvertOptions:
 
     `pitch`: semitones up (+) or down (-), -24..24, or "auto": to the voice's range. `retrieval`: 0..1, how far the
     content moves to the nearest sounds of the voice's own recordings. `sample_rate` of the result, 16000..48000; None
-    is the source's, held within that range. `loudness` of the result in LUFS, or None for the source's.
+    is the source's, held within that range. `loudness` of the result in LUFS, or None for the source's. `tags` of the
+    file: "title", "artist" and "comment".
     """
 
     pitch: float | Literal["auto"] = "auto"
@@ -71,6 +72,7 @@ class ConvertOptions:
     format: str = "wav16"
     loudness: float | None = None
     seed: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
