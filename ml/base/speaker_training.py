@@ -59,7 +59,8 @@ class SpeakerTraining:
         generator = np.random.default_rng([self.seed, index])
         first: list[Piece] = []
         second: list[Piece] = []
-        for speaker in generator.choice(len(self.names), SPEAKERS, replace=False):
+        count = min(SPEAKERS, len(self.names))
+        for speaker in generator.choice(len(self.names), count, replace=False):
             spoken = self.by_speaker[self.names[speaker]]
             speed = float(generator.choice(SPEEDS))
             picked = generator.choice(len(spoken), 2, replace=len(spoken) < 2)
@@ -71,7 +72,7 @@ class SpeakerTraining:
             embedding = self.encoder(mel)
         loss, cosines = self.head(*embedding.chunk(2))
         descend(loss, self.networks, self.optimiser, RATE * cosine(index, self.steps), limit=5.0)
-        right = (cosines.argmax(-1) == torch.arange(SPEAKERS)).float().mean()
+        right = (cosines.argmax(-1) == torch.arange(count)).float().mean()
         return {"loss": loss.detach(), "right": right}
 
 

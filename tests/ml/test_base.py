@@ -1,0 +1,152 @@
+"""The base's own training, on a corpus of a few seconds: pack, train, resume, evaluate, export, load."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from ml.base import sampling
+from ml.base.content_training import train_content
+from ml.base.corpus import held_out_speakers, read_manifest
+from ml.base.decoder_training import train_decoder
+from ml.base.evaluate import evaluate
+from ml.base.export import export
+from ml.base.labels import PHONES, UNLABELLED, Aligner
+from ml.base.prepare import SHARD, load_pack, prepare
+from ml.base.speaker_training import train_speaker
+from ml.weights import load_base
+from tests.sounds import speech
+
+RECORDINGS = Path(__file__).parents[2].parent / "shared" / "speech" / "dev"
+COLUMNS = ("path", "speaker_id", "sex", "duration_s", "sample_rate", "transcript", "language", "age", "licence")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven adults of speechocean762 with two recordings each, and one voice at 24 kHz; sounds are generated."""
+    root = tmp_path_factory.mktemp("corpus")
+    rows = []
+    for number in range(16):
+        speaker, rate = (f"so762_{number // 2:04d}", 16_000) if number < 14 else ("kathleen", 24_000)
+        path = root / ("speechocean762" if number < 14 else "rhasspy_kathleen") / f"{number}.ogg"
+        path.parent.mkdir(exist_ok=True)
+        seconds = 2.2 + 0.3 * (number % 3)
+        soundfile.write(path, speech(seconds, rate=rate, f0=100.0 + 10 * number, seed=number), rate)
+        rows.append([path.relative_to(root), speaker, "F", seconds, rate, "hello there", "en", "30", "CC0"])
+    with (root / "manifest.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([COLUMNS, *rows])
+    return root
+
+
+@pytest.fixture(scope="module")
+def packed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work = tmp_path_factory.mktemp("work")
+    prepare(corpus, work, 1, lambda fraction, stage: None)
+    return work
+
+
+def test_packing_keeps_samples_and_makes_one_pitch_and_label_a_frame(corpus: Path, packed: Path) -> None:
+    items = load_pack(corpus, packed)
+    assert [item.utterance for item in items] == read_manifest(corpus)
+    for item in items:
+        samples, rate = soundfile.read(corpus / item.utterance.path, dtype="float32")
+        assert rate == item.rate
+        assert np.abs(item.floats() - samples).max() < 1e-3
+        assert len(item.f0) == len(item.labels) == 1 + len(samples) * 100 // rate
+        assert 0.2 < (item.f0 > 0).mean() < 1
+    assert json.loads((packed / "split.json").read_text())["held_out"] == held_out_speakers(read_manifest(corpus))
+
+
+def test_a_shard_that_is_there_is_kept(corpus: Path, packed: Path) -> None:
+    shard = packed / "pack" / "0000.npz"
+    before = shard.stat().st_mtime_ns
+    prepare(corpus, packed, 1, lambda fraction, stage: None)
+    assert shard.stat().st_mtime_ns == before
+    assert SHARD >= 16
+
+
+def test_held_out_speakers_are_never_among_the_trained_ones(corpus: Path, packed: Path) -> None:
+    kept, held_out = sampling.split_corpus(corpus, packed)
+    speakers = {item.utterance.speaker for item in held_out}
+    assert len(speakers) == 5
+    assert speakers.isdisjoint(item.utterance.speaker for item in kept)
+    assert len(kept) + len(held_out) == 16
+
+
+def test_a_piece_played_faster_is_higher_and_shorter(corpus: Path, packed: Path) -> None:
+    item = load_pack(corpus, packed)[0]
+    plain = sampling.cut(item, 16_000, 101, 1.0, np.random.default_rng(0))
+    fast = sampling.cut(item, 16_000, 101, 1.4, np.random.default_rng(0))
+    assert plain.samples.shape == fast.samples.shape == (16_000,)
+    assert np.median(fast.f0[fast.f0 > 0]) == pytest.approx(1.4 * np.median(plain.f0[plain.f0 > 0]), rel=0.1)
+    long = sampling.cut(item, 16_000, 501, 1.0, np.random.default_rng(0))
+    assert long.samples[len(item.samples) :].max() == 0
+    assert long.f0[len(item.f0) :].max() == 0
+
+
+def test_colour_keeps_length_and_adds_noise_below_the_speech() -> None:
+    torch.manual_seed(0)
+    samples = torch.from_numpy(np.stack([speech(1.0, rate=16_000, seed=seed) for seed in range(4)]))
+    coloured = sampling.colour(samples, np.random.default_rng(0), noise_share=0.0)
+    assert coloured.shape == samples.shape
+    assert coloured.isfinite().all()
+    likeness = torch.nn.functional.cosine_similarity(coloured, samples)
+    assert (likeness > 0.5).all()
+    assert not torch.allclose(coloured, samples, atol=1e-3)
+
+
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(corpus: Path, packed: Path, tmp_path: Path) -> None:
+    states = []
+    for name, stops in (("whole", [3]), ("stopped", [1, 3])):
+        work = tmp_path / name
+        work.mkdir()
+        (work / "pack").symlink_to(packed / "pack")
+        for stop in stops:
+            train_speaker(corpus, work, stop, seed=4)
+        states.append(torch.load(work / "speaker.state", weights_only=True))
+    assert [state["step"] for state in states] == [3, 3]
+    first, second = (state["parts"]["encoder"] for state in states)
+    # The schedule of learning rates depends on the length asked for, so only its warm-up is alike.
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_to_the_end_gives_weights_that_load(corpus: Path, packed: Path, tmp_path: Path) -> None:
+    train_content(corpus, packed, 2, seed=1)
+    train_speaker(corpus, packed, 2, seed=1)
+    train_decoder(corpus, packed, 2, judged_from=1, seed=1)
+    found = evaluate(corpus, packed)
+    assert 0 <= found["held_out_phone_frame_accuracy"] <= 1
+    assert 0 <= found["speaker_pair_eer"] <= 1
+    assert found["held_out_spectral_loss"] > 0
+    export(corpus, packed, tmp_path, "test-1")
+    base = load_base(tmp_path)
+    assert base.version == "test-1"
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["training"]["decoder"]["steps"] == 2
+    assert {row["corpus"] for row in card["data"]} == {"speechocean762", "rhasspy_kathleen"}
+    assert all(row["attribution"] for row in card["data"])
+
+
+def test_text_that_cannot_be_aligned_gives_no_labels() -> None:
+    aligner = Aligner()
+    noise = (np.random.default_rng(0).standard_normal(16_000) * 0.1).astype(np.float32)
+    assert aligner.align(noise, 16_000, "") is None
+    assert aligner.align(noise, 16_000, "qwrtzp") is None
+
+
+@pytest.mark.skipif(not RECORDINGS.exists(), reason="the development recordings are not beside the checkout")
+def test_speech_is_aligned_with_its_text() -> None:
+    samples, rate = soundfile.read(RECORDINGS / "speech" / "ljspeech" / "LJ001-0002.flac", dtype="float32")
+    labels = Aligner().align(samples, rate, "in being comparatively modern.")
+    assert labels is not None
+    assert len(labels) == 1 + len(samples) * 100 // rate
+    spoken = [PHONES[label] for i, label in enumerate(labels) if label > 0 and (i == 0 or label != labels[i - 1])]
+    assert " ".join(spoken[:2]) == "IH N"
+    assert " ".join(spoken[-5:]) in ("M AA D ER N", "AA D ER N")
+    assert UNLABELLED not in labels
