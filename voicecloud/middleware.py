@@ -6,11 +6,14 @@ import logging
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import resolve_url
 
 from apps.errors import Refused
+from voicecloud.errors import say
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -32,6 +35,7 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         code = uuid.uuid4().hex
+        request.request_id = code  # type: ignore[attr-defined]  # the page of a fault of ours shows it
         token = request_id.set(code)
         try:
             response = self.get_response(request)
@@ -53,8 +57,34 @@ class PermissionsPolicyMiddleware:
         return response
 
 
+class HtmxRedirectMiddleware:
+    """Lets views redirect as ever: the browser follows a redirect inside an htmx request before htmx sees it.
+
+    So htmx is told to go there itself. Who has to log in again reloads the page they are on: the address of a
+    fragment is no place to come back to.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if not getattr(request, "htmx", False) or response.status_code not in (301, 302, 303):
+            return response
+        target = response["Location"]
+        to_log_in = urlsplit(target).path == resolve_url(settings.LOGIN_URL)
+        del response["Location"]
+        response.status_code = 200
+        response.content = b""
+        if to_log_in:
+            response["HX-Refresh"] = "true"
+        else:
+            response["HX-Redirect"] = target
+        return response
+
+
 class RefusedMiddleware:
-    """Answers an expected no with its sentence: a fragment to htmx, else a page."""
+    """Answers an expected no with its sentence: a fragment to htmx, JSON to a program, else a page."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -65,5 +95,4 @@ class RefusedMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if not isinstance(exception, Refused):
             return None
-        template = "_refused.html" if getattr(request, "htmx", False) else "refused.html"
-        return render(request, template, {"message": exception.message}, status=exception.status)
+        return say(request, exception.message, status=exception.status, page="refused.html")

@@ -82,6 +82,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "voicecloud.middleware.HtmxRedirectMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "voicecloud.middleware.RefusedMiddleware",
@@ -172,6 +173,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FILES = 100
 UPLOAD_MAX_BYTES = env.int("UPLOAD_MAX_BYTES", default=100 * 1024 * 1024)
 UPLOAD_MAX_SECONDS = env.int("UPLOAD_MAX_SECONDS", default=60 * 60)
+REQUEST_MAX_BYTES = env.int("REQUEST_MAX_BYTES", default=5 * UPLOAD_MAX_BYTES)  # a form may bring several files
 UPLOAD_CHUNK_BYTES = 4 * 1024 * 1024
 
 # --- jobs ------------------------------------------------------------------------------------------------------------
@@ -237,6 +239,9 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _HTTPS
 SESSION_COOKIE_HTTPONLY = True
 CSRF_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "voicecloud.errors.csrf_failure"
+# Whose log-ins are throttled: the nearest proxy's word for it, and nobody else's.
+ALLAUTH_TRUSTED_PROXY_COUNT = 1 if env.bool("BEHIND_PROXY", default=False) else 0
 _STORAGE_ORIGIN = [STORAGES["default"]["OPTIONS"]["endpoint_url"] or "https://*.amazonaws.com"] if S3_BUCKET else []
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
+# Staff log in where everybody does: with the second factor, and throttled.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+admin.site.site_header = admin.site.site_title = "voicecloud"
+
+handler400 = "voicecloud.errors.bad_request"
+handler403 = "voicecloud.errors.forbidden"
+handler404 = "voicecloud.errors.not_found"
+handler500 = "voicecloud.errors.our_fault"
 urlpatterns = [
     path("", include("apps.pages.urls")),
     path("accounts/", include("allauth.urls")),

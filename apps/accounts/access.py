@@ -14,6 +14,7 @@ from django_htmx.middleware import HtmxDetails
 from apps.accounts.models import Membership, User, Workspace
 
 P = ParamSpec("P")
+LAST_WORKSPACE = "workspace"  # the session remembers where its user was last
 
 
 class WorkspaceRequest(HttpRequest):
@@ -49,6 +50,8 @@ def member(role: str) -> Callable[[View[P]], Callable[..., HttpResponseBase]]:
             if not membership.may(role):
                 raise PermissionDenied
             request.workspace, request.membership = membership.workspace, membership
+            if request.session.get(LAST_WORKSPACE) != slug:
+                request.session[LAST_WORKSPACE] = slug
             return view(request, *args, **kwargs)
 
         through_the_door.required_role = role  # type: ignore[attr-defined]  # the tenancy test reads it

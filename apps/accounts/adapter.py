@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from allauth.account.adapter import DefaultAccountAdapter
+from django.conf import settings
+from django.db import transaction
+from django.http import HttpRequest
+
+from apps.accounts.models import User
+from apps.accounts.services import create_workspace
 
 
-class AccountAdapter(DefaultAccountAdapter):
-    """The defaults so far."""
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no types for mypy
+    """Gives each person who signs up a personal workspace, and signs the letters."""
+
+    def save_user(self, request: HttpRequest, user: User, form: Any, commit: bool = True) -> User:
+        """Save the person and their workspace together: there is never one without the other."""
+        with transaction.atomic():
+            super().save_user(request, user, form, commit=commit)
+            if commit:
+                create_workspace(user=user, name=user.email.split("@")[0][:80], personal=True)
+        return user
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """Send one of allauth's letters, signed with the site's own name and address."""
+        site = {"SITE_NAME": settings.SITE_NAME, "SITE_URL": settings.SITE_URL}
+        super().send_mail(template_prefix, email, {**site, **context})

@@ -1,0 +1,119 @@
+"""Accounts for staff. The audit log can be read here and not be changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import Group
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+
+from apps.accounts.models import AuditEvent, Invitation, Membership, User, Workspace
+
+admin.site.unregister(Group)  # rights come from memberships; groups would be a second way
+
+
+@admin.register(User)
+class PersonAdmin(UserAdmin):  # type: ignore[type-arg]  # not generic at run time
+    """People, by e-mail address."""
+
+    ordering = ("-date_joined",)
+    list_display = ("email", "name", "is_active", "is_staff", "date_joined", "last_login")
+    list_filter = ("is_active", "is_staff", "date_joined")
+    search_fields = ("email", "name")
+    readonly_fields = ("date_joined", "last_login")
+    fieldsets = (
+        (None, {"fields": ("email", "name", "password")}),
+        ("Rights", {"fields": ("is_active", "is_staff", "is_superuser")}),
+        ("Dates", {"fields": ("date_joined", "last_login")}),
+    )
+    add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "usable_password", "password1", "password2")}),)
+    filter_horizontal = ()
+
+
+class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
+    """The members of a workspace, on its page."""
+
+    model = Membership
+    extra = 0
+    autocomplete_fields = ("user",)
+    readonly_fields = ("created_at",)
+
+
+@admin.register(Workspace)
+class WorkspaceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    """Tenants: who is in them and whether they are being deleted."""
+
+    list_display = ("name", "slug", "owner", "member_count", "personal", "created_at", "deleted_at")
+    list_filter = ("personal", ("deleted_at", admin.EmptyFieldListFilter), "created_at")
+    search_fields = ("name", "slug", "code", "memberships__user__email")
+    readonly_fields = ("code", "created_at")
+    inlines = (MembershipInline,)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Workspace]:
+        """Count the members once for the whole list."""
+        rows = super().get_queryset(request).annotate(member_count=Count("memberships", distinct=True))
+        return rows.prefetch_related("memberships__user")
+
+    @admin.display(description="owner")
+    def owner(self, workspace: Workspace) -> str:
+        """Return the owner's address."""
+        return next((str(m.user.email) for m in workspace.memberships.all() if m.role == "owner"), "-")
+
+    @admin.display(description="members", ordering="member_count")
+    def member_count(self, workspace: Any) -> int:
+        """Return how many people are in it."""
+        return int(workspace.member_count)
+
+
+@admin.register(Membership)
+class MembershipAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    """Who is in which workspace as what."""
+
+    list_display = ("user", "workspace", "role", "created_at")
+    list_filter = ("role", "created_at")
+    list_select_related = ("user", "workspace")
+    search_fields = ("user__email", "workspace__name", "workspace__slug")
+    autocomplete_fields = ("user", "workspace")
+    readonly_fields = ("code", "created_at")
+
+
+@admin.register(Invitation)
+class InvitationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    """Invitations; their links cannot be learned here, only their hashes are kept."""
+
+    list_display = ("email", "workspace", "role", "invited_by", "created_at", "expires_at", "accepted_at")
+    list_filter = ("role", ("accepted_at", admin.EmptyFieldListFilter), "created_at")
+    list_select_related = ("workspace", "invited_by")
+    search_fields = ("email", "workspace__name", "workspace__slug")
+    readonly_fields = ("code", "workspace", "email", "role", "invited_by", "created_at", "accepted_at")
+    exclude = ("token_hash",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Invitations are sent from the team page, where the letter goes out."""
+        return False
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    """The audit log of all workspaces, read only."""
+
+    list_display = ("created_at", "workspace", "user", "action", "target")
+    list_filter = ("action", "created_at")
+    list_select_related = ("workspace", "user")
+    search_fields = ("action", "target", "user__email", "workspace__name", "workspace__slug")
+    date_hierarchy = "created_at"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Lines are written by what happens."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Lines are never changed."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Lines are never deleted, but with their whole workspace."""
+        return False

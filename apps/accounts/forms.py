@@ -1,0 +1,104 @@
+"""What people type about themselves and their workspaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.html import format_html
+
+from apps.accounts.models import Invitation, Membership, Role, User, Workspace
+
+ROLES = [
+    (Role.ADMIN, "Admin: manages members and settings"),
+    (Role.EDITOR, "Editor: makes voices and conversions"),
+    (Role.VIEWER, "Viewer: looks and listens"),
+]
+
+
+class WorkspaceForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    """A new workspace needs only a name."""
+
+    class Meta:
+        model = Workspace
+        fields = ["name"]
+        help_texts = {"name": "Your band, studio, company or project. You can change it later."}
+
+
+class WorkspaceSettingsForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    """Name and address of a workspace."""
+
+    class Meta:
+        model = Workspace
+        fields = ["name", "slug"]
+        labels = {"slug": "Address"}
+        help_texts = {"slug": "The part after /w/ in every link of this workspace. Old links stop working."}
+
+    def clean_slug(self) -> str:
+        """Keep addresses lower case, as they are typed."""
+        return str(self.cleaned_data["slug"]).lower()
+
+
+class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    """Whom to invite, as what."""
+
+    role = forms.ChoiceField(choices=ROLES, initial=Role.EDITOR)
+
+    class Meta:
+        model = Invitation
+        fields = ["email", "role"]
+        labels = {"email": "E-mail address"}
+        widgets = {"email": forms.EmailInput(attrs={"autocomplete": "off"})}
+
+
+class RoleForm(forms.Form):
+    """Another role for a member."""
+
+    role = forms.ChoiceField(choices=ROLES, label="Role")
+
+
+class TransferForm(forms.Form):
+    """The member who becomes the owner."""
+
+    member = forms.ModelChoiceField(
+        queryset=Membership.objects.none(),
+        to_field_name="code",
+        label="New owner",
+        help_text="You become an admin. Only the new owner can undo this.",
+    )
+
+    def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        others = workspace.memberships.exclude(role=Role.OWNER).select_related("user")
+        field = self.fields["member"]
+        assert isinstance(field, forms.ModelChoiceField)
+        field.queryset = others
+        field.label_from_instance = lambda membership: str(membership.user)  # type: ignore[method-assign]
+
+
+class DeleteWorkspaceForm(forms.Form):
+    """Typing the name shows that it is meant."""
+
+    name = forms.CharField(label="Name of the workspace", widget=forms.TextInput(attrs={"autocomplete": "off"}))
+
+    def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.workspace = workspace
+        self.fields["name"].help_text = format_html("Type “{}” to delete it.", workspace.name)
+
+    def clean_name(self) -> str:
+        """Accept the exact name only."""
+        name = str(self.cleaned_data["name"])
+        if name != self.workspace.name:
+            raise ValidationError(f"This is not its name. Type “{self.workspace.name}”.")
+        return name
+
+
+class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    """How a person is called on the pages of their workspaces."""
+
+    class Meta:
+        model = User
+        fields = ["name"]
+        help_texts = {"name": "Shown to the members of your workspaces instead of your e-mail address."}

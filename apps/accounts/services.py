@@ -1,0 +1,242 @@
+"""What people do with workspaces: each activity in one transaction, written to the workspace's audit log.
+
+All that changes who is a member locks the workspace's row first, so two of them never interleave.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.files.storage import Storage, default_storage
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.text import slugify
+
+from apps.accounts.models import AuditEvent, Invitation, Membership, Role, User, Workspace, invitation_token
+from apps.errors import Refused
+
+OPEN_INVITATIONS_MAX = 100
+
+
+def audit(
+    *, workspace: Workspace, user: User | None, action: str, target: str = "", data: dict[str, Any] | None = None
+) -> AuditEvent:
+    """Write one line of the workspace's audit log; ``action`` is ``noun.verb``, ``target`` what a reader calls it."""
+    return AuditEvent.objects.create(
+        workspace=workspace, user=user, action=action, target=target[:200], data=data or {}
+    )
+
+
+def create_workspace(*, user: User, name: str, personal: bool = False) -> Workspace:
+    """Make a workspace that ``user`` owns; its address is made from ``name`` and is free for sure."""
+    base = slugify(name)[:50].strip("-") or "workspace"
+    for attempt in range(6):
+        slug = base if attempt == 0 else f"{base}-{secrets.token_hex(3)}"
+        try:
+            with transaction.atomic():
+                workspace = Workspace.objects.create(name=name, slug=slug, personal=personal)
+                Membership.objects.create(workspace=workspace, user=user, role=Role.OWNER)
+                audit(workspace=workspace, user=user, action="workspace.created", target=name)
+                return workspace
+        except IntegrityError:
+            if not Workspace.objects.filter(slug=slug).exists():
+                raise
+    raise Refused("No free address was found for this name. Choose another name.", status=409)
+
+
+def rename(*, workspace: Workspace, user: User, name: str, slug: str) -> Workspace:
+    """Give the workspace another name and address; old links stop working."""
+    with transaction.atomic():
+        row = _locked(workspace)
+        if Workspace.objects.filter(slug=slug).exclude(pk=row.pk).exists():
+            raise Refused("This address is taken. Choose another.", status=409)
+        before = {"name": row.name, "slug": row.slug}
+        row.name, row.slug = name, slug
+        row.save(update_fields=["name", "slug"])
+        audit(workspace=row, user=user, action="workspace.renamed", target=name, data={"before": before})
+    return row
+
+
+def token_hash(token: str) -> str:
+    """Return the SHA-256 under which an invitation's token is stored."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def invite(*, workspace: Workspace, user: User, email: str, role: str) -> tuple[Invitation, str]:
+    """Invite an address to the workspace and return the invitation with its token, which nobody can learn again.
+
+    An earlier open invitation of the same address is replaced. Raises Refused for members and for too many at once.
+    """
+    email = email.strip().lower()
+    token = invitation_token()
+    with transaction.atomic():
+        _locked(workspace)
+        if workspace.memberships.filter(user__email__iexact=email).exists():
+            raise Refused(f"{email} is already a member of this workspace.", status=409)
+        workspace.invitations.filter(email=email, accepted_at=None).delete()
+        open_ones = workspace.invitations.filter(accepted_at=None, expires_at__gt=timezone.now()).count()
+        if open_ones >= OPEN_INVITATIONS_MAX:
+            raise Refused(f"{OPEN_INVITATIONS_MAX} invitations are open. Withdraw some first.", status=409)
+        invitation = Invitation.objects.create(
+            workspace=workspace,
+            email=email,
+            role=role,
+            token_hash=token_hash(token),
+            invited_by=user,
+            expires_at=timezone.now() + timedelta(days=settings.INVITATION_DAYS),
+        )
+        audit(workspace=workspace, user=user, action="invitation.sent", target=email, data={"role": role})
+    return invitation, token
+
+
+def withdraw(*, invitation: Invitation, user: User) -> None:
+    """Take an invitation back; its link stops working at once."""
+    with transaction.atomic():
+        workspace = _locked(invitation.workspace)
+        if not Invitation.objects.filter(pk=invitation.pk, accepted_at=None).delete()[0]:
+            raise Refused("This invitation was just accepted. Remove the member instead.", status=409)
+        audit(workspace=workspace, user=user, action="invitation.withdrawn", target=invitation.email)
+
+
+def open_invitation(token: str) -> Invitation:
+    """Return the invitation of a link; raise Refused (410) when the link no longer works."""
+    invitation = (
+        Invitation.objects.select_related("workspace", "invited_by").filter(token_hash=token_hash(token)).first()
+    )
+    if invitation is None or not invitation.is_open or invitation.workspace.deleted_at is not None:
+        raise Refused("This invitation has expired or was withdrawn. Ask for a new one.", status=410)
+    return invitation
+
+
+def is_addressed_to(invitation: Invitation, user: User) -> bool:
+    """Say whether the invitation was sent to this person: to their address, or to another that they proved."""
+    if user.email.lower() == invitation.email:
+        return True
+    return bool(user.emailaddress_set.filter(email__iexact=invitation.email, verified=True).exists())
+
+
+def accept(*, token: str, user: User) -> Membership:
+    """Make ``user`` a member by the link of the letter. The link works once, and only for whom it was sent to."""
+    with transaction.atomic():
+        invitation = open_invitation(token)
+        workspace = _locked(invitation.workspace)
+        if not is_addressed_to(invitation, user):
+            raise Refused(
+                f"This invitation was sent to {invitation.email}, and you are logged in as {user.email}. "
+                "Log in with the invited address, or ask for an invitation to yours.",
+                status=403,
+            )
+        claimed = Invitation.objects.filter(pk=invitation.pk, accepted_at=None).update(accepted_at=timezone.now())
+        if claimed != 1:
+            raise Refused("This invitation was used or withdrawn a moment ago. Ask for a new one.", status=410)
+        membership, is_new = Membership.objects.get_or_create(
+            workspace=workspace, user=user, defaults={"role": invitation.role}
+        )
+        if is_new:
+            audit(
+                workspace=workspace,
+                user=user,
+                action="member.joined",
+                target=user.email,
+                data={"role": membership.role},
+            )
+    return membership
+
+
+def change_role(*, membership: Membership, user: User, role: str) -> None:
+    """Give a member another role than owner. Ownership moves only by ``transfer``."""
+    with transaction.atomic():
+        workspace = _locked(membership.workspace)
+        rows = Membership.objects.filter(pk=membership.pk).exclude(role=Role.OWNER)
+        if role == Role.OWNER or not rows.update(role=role):
+            raise Refused("The owner keeps their role until they hand the workspace over.", status=409)
+        audit(
+            workspace=workspace,
+            user=user,
+            action="member.role",
+            target=membership.user.email,
+            data={"before": membership.role, "after": role},
+        )
+
+
+def remove_member(*, membership: Membership, user: User) -> None:
+    """Take a member other than the owner out of the workspace; what they made stays."""
+    with transaction.atomic():
+        workspace = _locked(membership.workspace)
+        if not Membership.objects.filter(pk=membership.pk).exclude(role=Role.OWNER).delete()[0]:
+            raise Refused("The owner cannot go. Hand the workspace over first.", status=409)
+        action = "member.left" if membership.user == user else "member.removed"
+        audit(workspace=workspace, user=user, action=action, target=membership.user.email)
+
+
+def transfer(*, workspace: Workspace, owner: User, to: Membership) -> None:
+    """Hand the workspace over: ``to`` becomes its owner and the owner an admin, both or neither."""
+    with transaction.atomic():
+        row = _locked(workspace)
+        stepped_down = Membership.objects.filter(workspace=row, user=owner, role=Role.OWNER).update(role=Role.ADMIN)
+        if stepped_down != 1:
+            raise Refused("You no longer own this workspace.", status=409)
+        rose = Membership.objects.filter(workspace=row, pk=to.pk).exclude(user=owner).update(role=Role.OWNER)
+        if rose != 1:
+            raise Refused("Choose another member of this workspace as its new owner.", status=409)
+        row.personal = False
+        row.save(update_fields=["personal"])
+        audit(workspace=row, user=owner, action="workspace.transferred", target=to.user.email)
+
+
+def delete_workspace(*, workspace: Workspace, user: User) -> None:
+    """Close the workspace to everybody; its owner can restore it until the grace period ends."""
+    with transaction.atomic():
+        row = _locked(workspace)
+        row.deleted_at = timezone.now()
+        row.save(update_fields=["deleted_at"])
+        audit(workspace=row, user=user, action="workspace.deleted", target=row.name)
+
+
+def restore_workspace(*, workspace: Workspace, user: User) -> Workspace:
+    """Open a deleted workspace again within its grace period."""
+    with transaction.atomic():
+        row = _locked(workspace)
+        if row.deleted_at is None:
+            raise Refused("This workspace is not deleted.", status=409)
+        if row.removed_for_good_at <= timezone.now():
+            raise Refused("The time to restore this workspace is over.", status=410)
+        row.deleted_at = None
+        row.save(update_fields=["deleted_at"])
+        audit(workspace=row, user=user, action="workspace.restored", target=row.name)
+    return row
+
+
+def erase_due_workspaces() -> int:
+    """Remove every workspace whose grace period is over, its files first, and return how many.
+
+    Files go first: when that is cut short, the row is still there and the next call goes on.
+    """
+    before = timezone.now() - timedelta(days=settings.WORKSPACE_GRACE_DAYS)
+    due = list(Workspace.objects.filter(deleted_at__lte=before))
+    for workspace in due:
+        _erase_folder(default_storage, workspace.file_prefix)
+        workspace.delete()
+    return len(due)
+
+
+def _erase_folder(storage: Storage, folder: str) -> None:
+    """Delete a folder of the storage with everything below it; one that is not there is no fault."""
+    try:
+        folders, files = storage.listdir(folder)
+    except FileNotFoundError:
+        return
+    for name in files:
+        storage.delete(f"{folder}/{name}")
+    for name in folders:
+        _erase_folder(storage, f"{folder}/{name}")
+    storage.delete(folder)
+
+
+def _locked(workspace: Workspace) -> Workspace:
+    """Return the workspace's row, held until the transaction ends."""
+    return Workspace.objects.select_for_update().get(pk=workspace.pk)

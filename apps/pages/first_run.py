@@ -1,0 +1,59 @@
+"""The first steps of a new workspace, each ticked by what is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import Sum
+from django.urls import reverse
+
+from apps.accounts.models import Workspace
+from apps.studio.models import Conversion
+from apps.voices.models import Consent, Recording, Voice, VoiceModel
+
+ENOUGH_SECONDS = 60.0  # of recordings, for a trained voice
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do, where, and whether it is done."""
+
+    title: str
+    text: str
+    url: str
+    done: bool
+
+
+def first_run(workspace: Workspace) -> list[Step]:
+    """Return the steps from an empty workspace to a first conversion, in order."""
+    slug = workspace.slug
+    voice = Voice.objects.filter(workspace=workspace).order_by("created_at").first()
+    voice_url = reverse("voices:detail", args=[slug, voice.code]) if voice else reverse("voices:new", args=[slug])
+    recorded = Recording.objects.filter(voice__workspace=workspace).aggregate(seconds=Sum("duration"))["seconds"] or 0.0
+    return [
+        Step("Make a voice", "Give it the name of the person who is heard in it.", voice_url, voice is not None),
+        Step(
+            "Add a minute of recordings",
+            f"Upload files or read aloud in the browser: {recorded:.0f} s of {ENOUGH_SECONDS:.0f} s so far.",
+            voice_url,
+            recorded >= ENOUGH_SECONDS,
+        ),
+        Step(
+            "Give consent",
+            "Nothing is trained until the person has agreed.",
+            voice_url,
+            Consent.objects.filter(voice__workspace=workspace, withdrawn_at=None).exists(),
+        ),
+        Step(
+            "Train it",
+            "An instant voice is ready within a minute; a trained one sounds closer.",
+            voice_url,
+            VoiceModel.objects.filter(voice__workspace=workspace).exclude(file="").exists(),
+        ),
+        Step(
+            "Convert something",
+            "Any recording of speech or singing, said again in your voice.",
+            reverse("studio:convert", args=[slug]),
+            Conversion.objects.filter(workspace=workspace).exists(),
+        ),
+    ]

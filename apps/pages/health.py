@@ -1,0 +1,97 @@
+"""Is the process alive, and is everything it needs there? For load balancers and monitors."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TooSlow
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import django_rq
+import redis
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.db import connection
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from rq import Worker
+
+log = logging.getLogger(__name__)
+LIMIT_SECONDS = 2.0
+# A worker says that it lives at least this often; one killed outright stays on the list until its entry expires.
+WORKER_SEEN_WITHIN = timedelta(seconds=120)
+# Bounded, so that a service that hangs cannot pile up threads: then there is no free one, and the check fails too.
+_threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="readyz")
+
+
+def _database() -> None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    finally:
+        connection.close()
+
+
+def _redis() -> None:
+    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=LIMIT_SECONDS) as wire:
+        wire.ping()
+
+
+def _storage() -> None:
+    default_storage.exists("readyz")
+
+
+def _workers() -> None:
+    if settings.JOBS_INLINE:
+        return
+    since = datetime.now(UTC) - WORKER_SEEN_WITHIN
+    seen: set[str] = set()
+    for worker in Worker.all(connection=django_rq.get_connection("default")):
+        heartbeat = worker.last_heartbeat
+        if heartbeat and heartbeat.replace(tzinfo=heartbeat.tzinfo or UTC) > since:
+            seen.update(worker.queue_names())
+    missing = sorted(set(settings.RQ_QUEUES) - seen)
+    if missing:
+        raise RuntimeError(f"no worker for {', '.join(missing)}")
+
+
+CHECKS: dict[str, Callable[[], None]] = {
+    "database": _database,
+    "redis": _redis,
+    "storage": _storage,
+    "workers": _workers,
+}
+
+
+def _outcome(name: str, future: Future[None], deadline: float) -> dict[str, Any]:
+    try:
+        future.result(timeout=max(0.0, deadline - time.monotonic()))
+    except TooSlow:
+        log.error("readyz: %s took more than %s s", name, LIMIT_SECONDS)
+        return {"ok": False, "reason": f"no answer within {LIMIT_SECONDS:.0f} s"}
+    except Exception:  # whatever is wrong with a service, it is not ready; the reason is in the log
+        log.exception("readyz: %s failed", name)
+        return {"ok": False, "reason": "failed; see the log"}
+    return {"ok": True}
+
+
+@never_cache
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    """The process answers: 200 whatever else is down."""
+    return JsonResponse({"ok": True})
+
+
+@never_cache
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """Database, Redis, storage and a worker for each queue: 200 when all answer in time, else 503 and which not."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    futures = {name: _threads.submit(check) for name, check in CHECKS.items()}
+    checks = {name: _outcome(name, future, deadline) for name, future in futures.items()}
+    ready = all(check["ok"] for check in checks.values())
+    return JsonResponse({"ok": ready, "checks": checks}, status=200 if ready else 503)

@@ -1,0 +1,99 @@
+"""System checks: settings that belong together are complete together or not there at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+
+from ml.catalog import CONVERTERS
+from voicecloud.settings import env
+
+S3_NAMES = ("S3_BUCKET", "S3_ENDPOINT_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY")
+
+
+@register(Tags.compatibility)
+def storage(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """S3: a bucket with both keys (or neither, where the machine itself has the right), and a whole address."""
+    bucket, endpoint, key, secret = (env.str(name, default="") for name in S3_NAMES)
+    found: list[CheckMessage] = []
+    if not bucket and (endpoint or key or secret):
+        found.append(Error("S3 settings are given without S3_BUCKET.", hint="Set S3_BUCKET.", id="voicecloud.E001"))
+    if bool(key) != bool(secret):
+        found.append(
+            Error(
+                "S3_ACCESS_KEY and S3_SECRET_KEY belong together.",
+                hint="Set both, or neither where the machine's own role has the right.",
+                id="voicecloud.E002",
+            )
+        )
+    if endpoint and not _is_web_address(endpoint):
+        found.append(
+            Error(
+                "S3_ENDPOINT_URL is no web address.", hint="For example https://s3.example.com.", id="voicecloud.E003"
+            )
+        )
+    return found
+
+
+@register(Tags.compatibility)
+def redis(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Redis: an address of a kind that the client knows."""
+    if urlsplit(settings.REDIS_URL).scheme in ("redis", "rediss", "unix"):
+        return []
+    hint = "For example redis://localhost:6379/0, or leave it unset for the embedded one."
+    return [Error("REDIS_URL must begin with redis://, rediss:// or unix://.", hint=hint, id="voicecloud.E004")]
+
+
+@register(Tags.compatibility)
+def site(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """The site's own address, which letters and cookies depend on."""
+    if _is_web_address(settings.SITE_URL):
+        return []
+    return [Error("SITE_URL is no web address.", hint="For example https://voice.example.com.", id="voicecloud.E005")]
+
+
+@register(Tags.compatibility)
+def engine(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Jobs: a converter that exists, and limits that let something through."""
+    found: list[CheckMessage] = []
+    if settings.DEFAULT_CONVERTER not in CONVERTERS:
+        hint = f"One of {', '.join(sorted(CONVERTERS))}."
+        found.append(Error("DEFAULT_CONVERTER is unknown.", hint=hint, id="voicecloud.E006"))
+    for name in ("UPLOAD_MAX_BYTES", "UPLOAD_MAX_SECONDS", "JOB_HEARTBEAT_SECONDS"):
+        if getattr(settings, name) <= 0:
+            found.append(Error(f"{name} must be above 0.", hint="Unset it for the default.", id="voicecloud.E007"))
+    if settings.JOB_LOST_AFTER_SECONDS <= 2 * settings.JOB_HEARTBEAT_SECONDS:
+        found.append(
+            Error(
+                "JOB_LOST_AFTER_SECONDS must be more than two heartbeats.",
+                hint="Else a job that merely waits for the disk is taken for lost and runs twice.",
+                id="voicecloud.E008",
+            )
+        )
+    return found
+
+
+@register(Tags.security, deploy=True)
+def production(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """What works on a desk but not for strangers."""
+    found: list[CheckMessage] = []
+    if settings.JOBS_INLINE:
+        found.append(Error("JOBS_INLINE runs jobs inside requests.", hint="Unset it.", id="voicecloud.E009"))
+    if settings.ACCOUNT_EMAIL_VERIFICATION != "mandatory":
+        found.append(
+            Warning(
+                "EMAIL_URL is not set: letters are printed and addresses are not proved.",
+                hint="For example smtp+tls://user:password@mail.example.com:587.",
+                id="voicecloud.W001",
+            )
+        )
+    return found
+
+
+def _is_web_address(value: str) -> bool:
+    parts = urlsplit(value)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -1,0 +1,66 @@
+"""How every no and every fault is answered: a page to a browser, a fragment to htmx, JSON to a program."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.views.decorators.csrf import requires_csrf_token
+
+BAD_REQUEST = "The site could not read what was sent. Load the page again and try once more."
+FORBIDDEN = "Your role in this workspace does not allow this."
+NOT_FOUND = "There is no such page, or it belongs to a workspace you are not a member of."
+CSRF = "This page was open for too long. Load it again and repeat what you did."
+OUR_FAULT = "Something went wrong on our side. It has been logged; try again in a moment."
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Say whether a program asks: it accepts JSON and no page."""
+    accepted = request.headers.get("Accept", "")
+    return "application/json" in accepted and "text/html" not in accepted
+
+
+def say(request: HttpRequest, message: str, *, status: int, page: str) -> HttpResponse:
+    """Answer with ``message`` and ``status`` in the form that the asker reads; ``page`` is the browser's template."""
+    code = getattr(request, "request_id", "")
+    if wants_json(request):
+        return JsonResponse({"message": message, "request_id": code}, status=status)
+    if request.headers.get("HX-Request") == "true":
+        return render(request, "_refused.html", {"message": message}, status=status)
+    return render(request, page, {"message": message, "request_id": code}, status=status)
+
+
+@requires_csrf_token
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """400: malformed or oversized in a way that no form of ours sends."""
+    return say(request, BAD_REQUEST, status=400, page="400.html")
+
+
+@requires_csrf_token
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """403: a member without the right."""
+    return say(request, FORBIDDEN, status=403, page="403.html")
+
+
+@requires_csrf_token
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """404: nothing there, or nothing for a stranger; the two look the same."""
+    return say(request, NOT_FOUND, status=404, page="404.html")
+
+
+@requires_csrf_token
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """403 before any view: the form's token is missing or old."""
+    return say(request, CSRF, status=403, page="403_csrf.html")
+
+
+@requires_csrf_token
+def our_fault(request: HttpRequest) -> HttpResponse:
+    """500 with the id that the log has. Needs neither database nor session, which may be what failed."""
+    code = getattr(request, "request_id", "")
+    if wants_json(request):
+        return JsonResponse({"message": OUR_FAULT, "request_id": code}, status=500)
+    if request.headers.get("HX-Request") == "true":
+        message = f"{OUR_FAULT} Error id {code}."
+        return HttpResponse(render_to_string("_refused.html", {"message": message}), status=500)
+    return HttpResponse(render_to_string("500.html", {"request_id": code}), status=500)

@@ -1,0 +1,61 @@
+"""How much a request may bring, counted while it arrives: Django spools a body to disk before any of its own limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+SENTENCE = "This is more than the site takes in one request. Send fewer or smaller files."
+
+
+class BodyTooLarge(Exception):
+    """The body grew past its limit."""
+
+
+class BodyLimit:
+    """Ends a request with 413 once its body passes the limit: ``workspace`` bytes under /w/, else ``other`` bytes."""
+
+    def __init__(self, app: App, *, workspace: int, other: int) -> None:
+        self.app = app
+        self.workspace = workspace
+        self.other = other
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        limit = self.workspace if scope["path"].startswith("/w/") else self.other
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > limit:
+            await _refuse(send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise BodyTooLarge
+            return message
+
+        try:
+            await self.app(scope, counted, send)
+        except BodyTooLarge:
+            # Django reads the whole body before it answers, so nothing has been sent yet.
+            await _refuse(send)
+
+
+async def _refuse(send: Send) -> None:
+    body = json.dumps({"message": SENTENCE}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
