@@ -55,8 +55,9 @@ def _write_exact(
 ) -> None:
     container, subtype = _SOUNDFILE[kind]
     with soundfile.SoundFile(path, "w", sample_rate, channels, subtype, format=container) as file:
-        file.title, file.artist = tags["title"], tags.get("artist", "")
-        file.software, file.comment = tags["encoder"], tags["comment"]
+        file.title, file.software, file.comment = tags["title"], tags["encoder"], tags["comment"]
+        if "artist" in tags:  # the library takes no empty string
+            file.artist = tags["artist"]
         for block in blocks:
             file.write(block)
 

@@ -61,7 +61,8 @@ def run(
     report(_FINISH, "Choosing the best checkpoint")
     tensors, _ = checkpoint.load(workdir / "best.safetensors")
     lesson.load_state(tensors)
-    metrics = lesson.save(out)
+    lesson.save(out)
+    metrics = lesson.measure()
     report(1.0, "Done")
     return TrainResult(
         path=out,

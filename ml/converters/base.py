@@ -189,8 +189,12 @@ class Lesson(ABC):
         """Takes back what `state` gave."""
 
     @abstractmethod
-    def save(self, out: Path) -> dict[str, float]:
-        """Writes the voice file with the present weights; returns its metrics on held-out takes."""
+    def measure(self) -> dict[str, float]:
+        """Metrics of the present weights on takes that are not trained on."""
+
+    @abstractmethod
+    def save(self, out: Path) -> None:
+        """Writes the voice file with the present weights."""
 
 
 class Converter(ABC):

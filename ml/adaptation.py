@@ -1,0 +1,258 @@
+"""The native converter's training: the base decoder, adapted to one voice on its takes.
+
+Content is taken from several copies of each take, warped, coloured and noisy, so that what is left of the speaker in it
+stays unreliable, and once after retrieval from the other takes, as conversion will use it. The loss is spectral; in
+the adversarial part of the training the base's discriminators go on learning beside the decoder.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ml import voicefile
+from ml.audio import load, resample
+from ml.catalog import PRESETS
+from ml.config import ANALYSIS_RATE, FRAME_RATE, SYNTHESIS_RATES
+from ml.content import retrieve
+from ml.converters.base import Lesson, Preset, Report, TrainOptions, VoiceTraits
+from ml.convnext import fast_precision
+from ml.dataset import TakeSet, load_takes, traits_of
+from ml.decoder import synthesise
+from ml.errors import AudioError
+from ml.losses import adversarial_loss, discriminator_loss, feature_loss, spectral_loss
+from ml.spectral import mel_of_power, power
+from ml.weights import Base
+
+ADVERSARIAL, FEATURES = 0.1, 0.2
+HELD_OUT_SHARE, HELD_OUT_SECONDS = 0.1, 8.0
+POOL_FRAMES = 30_000
+POOL_RANGE_DB = 40.0
+_WARPS = (0.84, 0.92, 1.09, 1.19)
+_TRAINING_RETRIEVAL = 0.3
+
+
+class Adaptation(Lesson):
+    """See the module's description. `takes` are mono WAV or FLAC files."""
+
+    def __init__(self, base: Base, embed: Any, takes: Sequence[Path], options: TrainOptions) -> None:
+        self.preset: Preset = PRESETS[options.preset].load()
+        self.base, self.embed, self.takes, self.options = base, embed, takes, options
+        self.steps = options.steps or self.preset.steps
+        self.peak_rate = options.learning_rate or self.preset.learning_rate
+        self.decoder, self.judges = _copy(base.decoder), _copy(base.discriminators)
+        self.optimiser = torch.optim.AdamW(self.decoder.parameters(), self.peak_rate, (0.9, 0.98), weight_decay=0.01)
+        self.judge_optimiser = torch.optim.AdamW(self.judges.parameters(), self.peak_rate, (0.8, 0.98))
+        self.data: TakeSet
+        self.traits: VoiceTraits
+        self.rate = SYNTHESIS_RATES[0]
+        self.targets: list[Tensor] = []
+        self.copies: list[Tensor] = []
+        self.clips: list[tuple[int, int]] = []
+        self.held_clips: list[tuple[int, int]] = []
+
+    def prepare(self, report: Report) -> None:
+        """Reads the takes and computes every copy's content once."""
+        self.data = load_takes(self.takes, self.options.f0_method, lambda part, stage: report(0.4 * part, stage))
+        self.traits = traits_of(self.data, self.embed)
+        self.rate = next(rate for rate in SYNTHESIS_RATES if rate >= 2 * self.traits.bandwidth_hz - 1)
+        plain = []
+        for index, path in enumerate(self.takes):
+            report(0.4 + 0.5 * index / len(self.takes), "Preparing the takes")
+            own, own_rate = load(path)
+            self.targets.append(torch.from_numpy(resample(own, own_rate, self.rate)))
+            generator = np.random.default_rng([self.options.seed, index])
+            self.copies.append(self._disturbed(torch.from_numpy(self.data.samples[index]), generator))
+            plain.append(self.copies[-1][0])
+        for index in range(len(self.takes)):
+            others = [z for other, z in enumerate(plain) if other != index]
+            if others:
+                found = retrieve(plain[index], torch.cat(others), _TRAINING_RETRIEVAL)
+                self.copies[index] = torch.cat([self.copies[index], found[None]])
+        self._split()
+        report(1.0, "Preparing the takes")
+
+    @torch.no_grad()
+    def _disturbed(self, samples: Tensor, generator: np.random.Generator) -> Tensor:
+        """Content (1 + 4, T, dimensions): the take as it is, then warped, coloured and noisy copies."""
+        config = self.base.config.mel
+        spectrum = power(samples[None], config.n_fft, config.window)
+        copies = [mel_of_power(spectrum, config)]
+        for warp in _WARPS:
+            level = float(spectrum.mean()) * 10 ** (-generator.uniform(15, 50) / 10)
+            noisy = spectrum + level * torch.from_numpy(generator.exponential(1.0, spectrum.shape)).float()
+            colour = np.interp(np.linspace(0, 6, config.bands), np.arange(7), generator.normal(0, 0.35, 7))
+            copies.append(mel_of_power(noisy, config, warp) + torch.from_numpy(colour).float())
+        with fast_precision():
+            content: Tensor = self.base.content(torch.cat(copies))
+        return content.float()
+
+    def _split(self) -> None:
+        """Clips (take, first frame) to train on, and others, from the ends of the last takes, to hold out."""
+        size = self._frames()
+        wanted = int(min(HELD_OUT_SECONDS, HELD_OUT_SHARE * self.data.seconds) * FRAME_RATE)
+        for index in reversed(range(len(self.takes))):
+            frames = len(self.data.f0[index]) - 1
+            held = min(frames // 2 if len(self.takes) < 4 else frames, max(0, wanted))
+            wanted -= held
+            self.held_clips += [(index, first) for first in range(frames - held, frames - size + 2, size)]
+            self.clips += [(index, first) for first in range(0, frames - held - size + 2, size // 4)]
+        if not self.clips:
+            raise AudioError("The takes are all shorter than a second; record whole sentences.")
+        if not self.held_clips:
+            self.held_clips = self.clips[:1]
+
+    def _frames(self) -> int:
+        return int(self.preset.clip_seconds * FRAME_RATE) + 1
+
+    def step(self, index: int) -> float:
+        """One step on a random batch; from the preset's share of the steps on, with discriminators."""
+        generator = np.random.default_rng([self.options.seed, 7, index])
+        torch.manual_seed(self.options.seed * 1_000_003 + index)
+        chosen = generator.integers(0, len(self.clips), self.preset.batch)
+        jitter = generator.integers(0, self._frames() // 4, self.preset.batch)
+        clips = [(self.clips[which][0], self.clips[which][1] + int(j)) for which, j in zip(chosen, jitter, strict=True)]
+        copies = [int(generator.integers(0, len(self.copies[take]))) for take, _ in clips]
+        target, made = self._render(clips, copies, generator.random(len(clips)))
+        loss = spectral_loss(made, target, self.rate, self._bandwidth(len(clips)))
+        rate = self.peak_rate * _schedule(index, self.steps)
+        if index < self.preset.adversarial_from * self.steps:
+            _descend(loss, self.decoder, self.optimiser, rate)
+            return float(loss.detach())
+        return self._adversarial_step(loss, target, made, rate)
+
+    def _adversarial_step(self, loss: Tensor, target: Tensor, made: Tensor, rate: float) -> float:
+        with fast_precision():
+            real_scores, real_features = self.judges(target, self.rate)
+            made_scores, _ = self.judges(made.detach(), self.rate)
+        judging = discriminator_loss(real_scores, made_scores)
+        _descend(judging, self.judges, self.judge_optimiser, rate, limit=5.0)
+        with fast_precision():
+            scores, features = self.judges(made, self.rate)
+        real = [[feature.detach() for feature in layers] for layers in real_features]
+        total = loss + ADVERSARIAL * adversarial_loss(scores) + FEATURES * feature_loss(real, features)
+        _descend(total, self.decoder, self.optimiser, rate)
+        return float(loss.detach())
+
+    def _render(
+        self, clips: Sequence[tuple[int, int]], copies: Sequence[int], phases: np.ndarray[Any, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """Targets and rebuilt clips, both (B, N) at the training rate."""
+        frames, hop = self._frames(), self.rate // FRAME_RATE
+        length = (frames - 1) * hop
+        target = torch.stack([_span(self.targets[take], first * hop, length) for take, first in clips])
+        content = torch.stack(
+            [_span(self.copies[take][which], first, frames) for (take, first), which in zip(clips, copies, strict=True)]
+        )
+        f0 = torch.stack([_span(torch.from_numpy(self.data.f0[take]), first, frames) for take, first in clips])
+        level = torch.stack([_span(torch.from_numpy(self.data.loudness[take]), first, frames) for take, first in clips])
+        speaker = torch.tensor(self.traits.embedding).expand(len(clips), -1)
+        with fast_precision():
+            gains = self.decoder(content, f0, level, speaker)
+        made = synthesise(gains, f0, self.rate, length, self.base.config, phase=torch.from_numpy(phases))
+        return target, made
+
+    def _bandwidth(self, count: int) -> Tensor:
+        return torch.full((count,), 0.97 * self.traits.bandwidth_hz)
+
+    @torch.no_grad()
+    def held_out(self) -> float:
+        """Spectral loss plus the base discriminators' feature distance on held-out clips.
+
+        The features count because the spectral loss alone prefers a smooth, dull voice.
+        """
+        torch.manual_seed(0)
+        clips = self.held_clips[:16]
+        target, made = self._render(clips, [0] * len(clips), np.zeros(len(clips)))
+        loss = spectral_loss(made, target, self.rate, self._bandwidth(len(clips)))
+        _, real = self.base.discriminators(target, self.rate)
+        _, rebuilt = self.base.discriminators(made, self.rate)
+        return float(loss + feature_loss(real, rebuilt))
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        """See `Lesson.measure`: the held-out distance, and the rebuilt clips' similarity to the voice."""
+        torch.manual_seed(0)
+        clips = self.held_clips[:16]
+        _, made = self._render(clips, [0] * len(clips), np.zeros(len(clips)))
+        sound = resample(made.flatten().numpy(), self.rate, ANALYSIS_RATE)
+        similarity = float(self.embed(sound) @ np.array(self.traits.embedding, np.float32))
+        return {"held_out": self.held_out(), "similarity": similarity, "seconds_of_speech": self.data.seconds}
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Lesson.state`."""
+        found = {f"decoder.{name}": value for name, value in self.decoder.state_dict().items()}
+        found |= {f"judges.{name}": value for name, value in self.judges.state_dict().items()}
+        for title, optimiser in self._optimisers().items():
+            for number, values in optimiser.state_dict()["state"].items():
+                found |= {f"{title}.{number}.{name}": torch.as_tensor(value) for name, value in values.items()}
+        return found
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See `Lesson.load_state`."""
+        for prefix, network in (("decoder.", self.decoder), ("judges.", self.judges)):
+            network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        for title, optimiser in self._optimisers().items():
+            values: dict[int, dict[str, Tensor]] = {}
+            for name, value in state.items():
+                if name.startswith(f"{title}."):
+                    _, number, field = name.split(".")
+                    values.setdefault(int(number), {})[field] = value
+            optimiser.load_state_dict(optimiser.state_dict() | {"state": values})
+
+    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"optimiser": self.optimiser, "judge_optimiser": self.judge_optimiser}
+
+    def save(self, out: Path) -> None:
+        """See `Lesson.save`."""
+        tensors = {f"decoder.{name}": value for name, value in self.decoder.state_dict().items()}
+        voicefile.write(out, "native", tensors | {"pool": self._pool()}, self.traits, {"base": self.base.version})
+
+    def _pool(self) -> Tensor:
+        """Content of the takes as they are, without their pauses, thinned out evenly to `POOL_FRAMES`."""
+        loud = self.traits.level_db - POOL_RANGE_DB
+        kept = [
+            copies[0][torch.from_numpy(level > loud)]
+            for copies, level in zip(self.copies, self.data.loudness, strict=True)
+        ]
+        pool = torch.cat(kept)
+        return pool[:: math.ceil(len(pool) / POOL_FRAMES)]
+
+
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+def _copy(network: _Network) -> _Network:
+    """A trainable copy."""
+    return copy.deepcopy(network).train().requires_grad_(True)
+
+
+def _schedule(index: int, steps: int) -> float:
+    """Share of the learning rate: up over 10 steps, then down a cosine to a twentieth."""
+    return min(1.0, (index + 1) / 10) * (0.05 + 0.475 * (1 + math.cos(math.pi * index / max(1, steps))))
+
+
+def _descend(
+    loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer, rate: float, limit: float = 1.0
+) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(network.parameters(), limit)
+    optimiser.step()
+
+
+def _span(values: Tensor, start: int, length: int) -> Tensor:
+    """`length` entries from `start` along the first axis, zeros where there are none."""
+    found = values[start : start + length]
+    if len(found) == length:
+        return found
+    return torch.cat([found, found.new_zeros(length - len(found), *found.shape[1:])])

@@ -1,0 +1,104 @@
+"""voicecloud's own converter: content, pitch and loudness of the source, decoded in the voice that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml import checkpoint, voicefile
+from ml.adaptation import Adaptation
+from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE
+from ml.content import retrieve
+from ml.converters.base import Converter, Lesson, Piece, Report, Samples, TrainOptions, Voice, VoiceTraits
+from ml.convnext import fast_precision
+from ml.decoder import Decoder, synthesise
+from ml.errors import WeightsError
+from ml.spectral import loudness
+from ml.weights import FOLDER, Base, load_base
+
+
+class NativeConverter(Converter):
+    """See the module's description. `folder` holds the base model's weights."""
+
+    name = "native"
+    same_speaker = 0.5
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self._folder = folder
+
+    @cached_property
+    def base(self) -> Base:
+        """The base model, read once. Raises WeightsError when it is damaged or not there."""
+        return load_base(self._folder)
+
+    def warm(self) -> None:
+        """See `Converter.warm`."""
+        traits = VoiceTraits(150.0, 100.0, 200.0, -30.0, 8000.0, 1.0, [0.0] * self.base.config.speaker.dimensions)
+        voice = _NativeVoice(self.base, self.base.decoder, torch.zeros(8, self.base.config.content.dimensions), traits)
+        silence = np.zeros(ANALYSIS_RATE, np.float32)
+        f0 = np.full(1 + len(silence) // ANALYSIS_HOP, 150.0, np.float32)
+        voice.render(Piece(silence, f0, 0.0, 0.0, 24_000, 0.3, 4, 0))
+        self.embed(silence + 1e-3)
+
+    def embed(self, samples: Samples) -> NDArray[np.float32]:
+        """See `Converter.embed`."""
+        return np.asarray(self.base.speaker.embed(torch.from_numpy(samples)), np.float32)
+
+    def lesson(self, takes: Sequence[Path], options: TrainOptions) -> Lesson:
+        """See `Converter.lesson`."""
+        return Adaptation(self.base, self.embed, takes, options)
+
+    def instant(self, takes: Sequence[Path], out: Path, report: Report) -> dict[str, float]:
+        """The base decoder as it is, with the voice's embedding and retrieval pool."""
+        lesson = Adaptation(self.base, self.embed, takes, TrainOptions())
+        lesson.prepare(report)
+        lesson.save(out)
+        return lesson.measure()
+
+    def open(self, path: Path) -> Voice:
+        """See `Converter.open`."""
+        tensors, traits, metadata = voicefile.read(path, self.name)
+        if metadata.get("base") != self.base.version:
+            raise WeightsError("This voice was trained with another version of the base model; train it again.")
+        pool = tensors.pop("pool", None)
+        if pool is None or pool.ndim != 2 or pool.shape[1] != self.base.config.content.dimensions:
+            raise WeightsError("The voice file is damaged: its retrieval pool is missing.")
+        decoder = Decoder(self.base.config)
+        checkpoint.fill(decoder, tensors, "decoder.")
+        return _NativeVoice(self.base, decoder.eval().requires_grad_(False), pool, traits)
+
+
+class _NativeVoice(Voice):
+    def __init__(self, base: Base, decoder: Decoder, pool: Tensor, traits: VoiceTraits) -> None:
+        self.base, self.decoder, self.pool, self.traits = base, decoder, pool, traits
+        self.speaker = torch.tensor(traits.embedding)[None]
+
+    @torch.inference_mode()
+    def render(self, piece: Piece) -> Samples:
+        """See `Voice.render`."""
+        samples, f0 = torch.from_numpy(piece.samples)[None], torch.from_numpy(piece.f0)[None]
+        generator = torch.Generator().manual_seed(piece.seed)
+        content = self.base.content.encode(samples)[0]
+        content = retrieve(content, self.pool, piece.retrieval, piece.neighbours)[None]
+        level = loudness(samples) + piece.gain_db
+        noise = torch.randn(*f0.shape, self.decoder.noise_channels, generator=generator)
+        with fast_precision():
+            gains = self.decoder(content, f0, level, self.speaker, noise)
+        made = synthesise(
+            gains,
+            f0,
+            piece.sample_rate,
+            (f0.shape[1] - 1) * (piece.sample_rate // FRAME_RATE),
+            self.base.config,
+            self.traits.bandwidth_hz,
+            generator,
+            torch.tensor([piece.phase], dtype=torch.float64),
+        )
+        length = round(len(piece.samples) * piece.sample_rate / ANALYSIS_RATE)
+        return np.asarray(torch.nn.functional.pad(made[0], (0, length - made.shape[-1])), np.float32)
