@@ -1,5 +1,5 @@
 // Notices when a job ends, whichever way its card came (socket or poll), and tells the page once.
-// A card is #job-<code> with data-code, data-kind, data-title, data-url, data-status, and data-finished at its end.
+// A card is #job-<code> with data-code, data-kind, data-status, a link .job-title, and data-finished at its end.
 
 const FINISHED = "[id^='job-'][data-finished]";
 const unfinished = new Set();
@@ -15,7 +15,8 @@ function remember(element) {
 /** Call `tell` once for each job that ends while the page is open, then dispatch `job-ended` on the body. */
 export function watchJobs(tell) {
   const end = (card) => {
-    const job = { ...card.dataset };
+    const title = card.querySelector(".job-title");
+    const job = { ...card.dataset, title: title.textContent, url: title.getAttribute("href") };
     if (told.has(job.code)) return;
     told.add(job.code);
     tell(job);
@@ -43,8 +44,8 @@ export function announceJob(job, showToast) {
   if (job.status === "cancelled") return;
   const failed = job.status === "failed";
   showToast({
-    text: `${job.title ?? "A job"} ${failed ? "failed." : "is done."}`,
-    url: job.url && job.url !== location.pathname ? job.url : "",
+    text: `${job.title} ${failed ? "failed." : "is done."}`,
+    url: job.url === location.pathname ? "" : job.url,
     kind: failed ? "bad" : "ok",
   });
 }

@@ -119,7 +119,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   const { detail } = event;
   if (detail.xhr.status >= 500 || !detail.shouldSwap) return;
   const text = detail.serverResponse;
-  if (isWholePage(text)) {
+  if (isWholePage(text) && !(detail.xhr.status < 400 && detail.requestConfig.elt.closest("[hx-select]"))) {
     detail.shouldSwap = false;
     if (detail.xhr.status < 400) {
       location.assign(detail.xhr.responseURL); // a redirect was followed: go where it led
