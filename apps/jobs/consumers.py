@@ -15,7 +15,7 @@ from apps.jobs.events import JobChanged, group_of
 from apps.jobs.models import UNFINISHED, Job
 
 # What ended while the page was on its way to the browser is part of the first message.
-SNAPSHOT_SECONDS = 60
+SNAPSHOT_SECONDS = 5
 SNAPSHOT_CARDS = 50
 GONE = 4404  # the page's user is no member, or not any more
 

@@ -203,10 +203,10 @@ def requeue(job: Job) -> bool:
 
 
 def sweep() -> dict[str, int]:
-    """Bring back what was lost, and say how many of each: running jobs whose worker is gone, queued jobs that Redis
-    has forgotten, artifacts past their expiry.
+    """Bring back what was lost, and say how many of each: running jobs whose worker is gone (lost), queued jobs that
+    Redis does not know (forgotten).
     """
-    return {"lost": _sweep_lost(), "forgotten": _sweep_forgotten(), "expired": _sweep_expired()}
+    return {"lost": _sweep_lost(), "forgotten": _sweep_forgotten()}
 
 
 def _sweep_lost() -> int:
@@ -230,7 +230,8 @@ def _sweep_forgotten() -> int:
     return count
 
 
-def _sweep_expired() -> int:
+def expire() -> int:
+    """Remove artifacts past their expiry, at most 200 at a time; say how many."""
     expired = list(Artifact.objects.filter(expires_at__lt=timezone.now())[:200])
     for artifact in expired:
         artifact.delete()

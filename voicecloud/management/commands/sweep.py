@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import Error as DatabaseError
+from django.db import close_old_connections
+from redis.exceptions import RedisError
+
+from apps.accounts.services import erase_due_workspaces
+from apps.jobs import folders, services
+from apps.voices.services.uploads import sweep_uploads
+
+log = logging.getLogger(__name__)
+SELDOM_SECONDS = 600.0
+OFTEN: tuple[Callable[[], Any], ...] = (services.sweep,)
+SELDOM: tuple[Callable[[], Any], ...] = (services.expire, folders.tidy, sweep_uploads, erase_due_workspaces)
+
+
+class Command(BaseCommand):
+    help = "Bring back lost jobs and remove what has expired: once, or for ever with --every."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take the seconds between two rounds."""
+        parser.add_argument("--every", type=float, default=None, help="seconds between two rounds; once without it")
+
+    def handle(self, *args: Any, every: float | None, **options: Any) -> None:
+        """Do one round of everything, then, if asked, go on: lost jobs each time, the rest every ten minutes."""
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if every is None:
+            for duty in OFTEN + SELDOM:
+                duty()
+            return
+        seldom_at = float("-inf")
+        try:
+            while True:
+                do_round(OFTEN)
+                if time.monotonic() - seldom_at >= SELDOM_SECONDS:
+                    do_round(SELDOM)
+                    seldom_at = time.monotonic()
+                time.sleep(every)
+        except KeyboardInterrupt:
+            return
+
+
+def do_round(duties: tuple[Callable[[], Any], ...]) -> None:
+    """Do each duty; one that fails because a server is away is logged and done again in the next round."""
+    for duty in duties:
+        try:
+            duty()
+        except (DatabaseError, RedisError, OSError):
+            log.exception("%s.%s failed", duty.__module__, duty.__qualname__)
+        close_old_connections()

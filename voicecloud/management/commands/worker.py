@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+class Command(BaseCommand):
+    help = "Run the jobs of one queue until told to stop."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take the queue and how many threads its jobs may use."""
+        parser.add_argument("queue", choices=sorted(settings.RQ_QUEUES))
+        parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of one job")
+
+    def handle(self, *args: Any, queue: str, threads: int, **options: Any) -> None:
+        """Set up the process before the engine's libraries read how, then work."""
+        os.nice(10)  # pages are answered first
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(settings.DATA_DIR / "numba"))
+        # Large arrays go back to the system at once; glibc's moving threshold would keep them.
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 256 * 1024)
+        libc.mallopt(_M_TRIM_THRESHOLD, 1024 * 1024)
+        from apps.jobs import folders
+        from apps.jobs.process import make_worker
+
+        worker = make_worker(queue)
+        folders.tidy()
+        worker.work(logging_level="WARNING")

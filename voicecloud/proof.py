@@ -1,0 +1,77 @@
+"""``manage.py test``: the checks and the tests, as CI runs them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+APT_SECONDS = 900
+CHECK_SECONDS = 900
+TEST_SECONDS = 3 * 3600
+
+
+def main(arguments: list[str]) -> int:
+    """Run everything, pytest last so that its summary stands at the end; with arguments pytest alone, with those.
+
+    Returns 0 when all passed. Under ``CI=true`` the slow tests run too, and a missing browser is a failure.
+    """
+    in_ci = os.environ.get("CI", "").lower() in ("1", "true")
+    if not has_browser():
+        if in_ci:
+            print("Chromium is missing and could not be installed: under CI the browser tests must run.")
+            return 1
+        print("The browser tests are skipped: Chromium is missing (apt-get install chromium, as root).")
+    if arguments:
+        return pytest(arguments)
+    failed = [name for name, command in checks() if run(name, command)]
+    status = pytest([] if in_ci else ["-m", "not slow"])
+    if failed:
+        print(f"Failed before the tests: {', '.join(failed)}.")
+    return 1 if failed else status
+
+
+def checks() -> list[tuple[str, list[str]]]:
+    """Return the name and the command of each check."""
+    python = sys.executable
+    return [
+        ("ruff check", [python, "-m", "ruff", "check", "."]),
+        ("ruff format", [python, "-m", "ruff", "format", "--check", "."]),
+        ("mypy", [python, "-m", "mypy"]),
+        ("missing migrations", [python, str(ROOT / "manage.py"), "makemigrations", "--check", "--dry-run"]),
+    ]
+
+
+def run(name: str, command: list[str]) -> int:
+    """Run one check, say what it is; return its exit status."""
+    print(f"--- {name}", flush=True)
+    return subprocess.run(command, cwd=ROOT, timeout=CHECK_SECONDS).returncode
+
+
+def pytest(arguments: list[str]) -> int:
+    """Run pytest; return its exit status."""
+    print("--- pytest", flush=True)
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, timeout=TEST_SECONDS).returncode
+
+
+def has_browser() -> bool:
+    """Say whether there is a Chromium, after trying to install Debian's when we may."""
+    if any(shutil.which(name) for name in BROWSERS):
+        return True
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return False
+    print("Installing Debian's Chromium for the browser tests ...", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for arguments in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", "chromium"]):
+        command = ["apt-get", *arguments]
+        try:
+            status = subprocess.run(command, env=environment, timeout=APT_SECONDS, stdout=subprocess.DEVNULL).returncode
+        except subprocess.TimeoutExpired:
+            return False
+        if status:
+            return False
+    return shutil.which("chromium") is not None

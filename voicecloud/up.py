@@ -1,0 +1,120 @@
+"""``manage.py up``: the whole site on one machine. Starts each part as a process of its own and watches them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from voicecloud import processes
+from voicecloud.processes import CannotStart, Child, Supervisor
+
+ROOT = Path(__file__).resolve().parent.parent
+WEB_PROCESSES = 2
+SWEEP_SECONDS = "5"
+PREPARE_SECONDS = 300
+ANSWER_SECONDS = 60.0
+
+
+def main(arguments: list[str]) -> int:
+    """Run until a signal; return the exit status: 0 after a wished end, 1 when it cannot start."""
+    options = parse(arguments)
+    try:
+        return run(options)
+    except CannotStart as refusal:
+        print(refusal, file=sys.stderr)
+        return 1
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Return host, port, data and workers."""
+    parser = argparse.ArgumentParser(prog="manage.py up", description="Run the whole site on this machine.")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--host", default="127.0.0.1")
+    default = os.environ.get("VOICECLOUD_DATA") or ROOT / "var"
+    parser.add_argument("--data", type=Path, default=Path(default), help="folder of all state (default: var)")
+    parser.add_argument("--workers", type=int, default=1, help="training and conversion workers (default: 1)")
+    options = parser.parse_args(arguments)
+    if options.workers < 1:
+        parser.error("--workers takes a number from 1")
+    return options
+
+
+def run(options: argparse.Namespace) -> int:
+    """Start all parts, in the order in which they need each other, watch them, stop them."""
+    data: Path = options.data.resolve()
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    held = processes.lock(data / "up.lock")
+    listener = processes.listening_socket(options.host, options.port)
+    port = listener.getsockname()[1]
+    address = f"http://{f'[{options.host}]' if ':' in options.host else options.host}:{port}"
+    os.environ.setdefault("SITE_URL", address)
+    os.environ["VOICECLOUD_DATA"] = str(data)
+    supervisor = Supervisor()
+    supervisor.listen()
+    own_socket: Path | None = None
+    try:
+        if not os.environ.get("REDIS_URL"):
+            own_socket = processes.socket_path(data)
+            supervisor.start(processes.valkey(data, own_socket))
+            processes.wait_for_valkey(own_socket)
+            os.environ["REDIS_URL"] = f"unix://{own_socket}?db=0"
+        prepare()
+        os.set_inheritable(listener.fileno(), True)
+        web = command("web", "--fd", str(listener.fileno()))
+        supervisor.start(*(Child(f"web {n + 1}", web, (listener.fileno(),)) for n in range(WEB_PROCESSES)))
+        supervisor.start(*workers(options.workers), Child("sweep", command("sweep", "--every", SWEEP_SECONDS)))
+        if wait_for_answer(supervisor, f"{address}/healthz"):
+            print(f"voicecloud answers on {address}/  (data: {data}; stop with Ctrl-C)", flush=True)
+        supervisor.run()
+    finally:
+        supervisor.stop()
+        listener.close()
+        held.close()
+        if own_socket is not None and own_socket.parent != data:
+            with contextlib.suppress(OSError):
+                own_socket.unlink(missing_ok=True)
+                own_socket.parent.rmdir()
+    return 0
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command line of one of the site's own commands."""
+    return [sys.executable, str(ROOT / "manage.py"), *arguments]
+
+
+def workers(count: int) -> list[Child]:
+    """Return the workers: ``count`` for the gpu queue, which share the cores, and one for the default queue."""
+    threads = str(max(1, (os.cpu_count() or 1) // count))
+    gpu = [Child(f"gpu worker {n + 1}", command("worker", "gpu", "--threads", threads)) for n in range(count)]
+    return [*gpu, Child("default worker", command("worker", "default", "--threads", "1"))]
+
+
+def prepare() -> None:
+    """Bring database and static files up to date. Raises CannotStart when that fails."""
+    try:
+        status = subprocess.run(command("prepare", "--first-login"), timeout=PREPARE_SECONDS).returncode
+    except subprocess.TimeoutExpired:
+        raise CannotStart(f"The database could not be brought up to date within {PREPARE_SECONDS} s.") from None
+    if status:
+        raise CannotStart("The database or the static files could not be brought up to date; the reason is above.")
+
+
+def wait_for_answer(supervisor: Supervisor, url: str) -> bool:
+    """Return True once the site answers, False when the end was asked for before. Raises CannotStart after a minute."""
+    limit = time.monotonic() + ANSWER_SECONDS
+    while not supervisor.stopping:
+        with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310  # our own address
+            if answer.status == 200:
+                return True
+        if time.monotonic() > limit:
+            raise CannotStart(f"The site did not answer on {url} within {ANSWER_SECONDS:.0f} s; the reason is above.")
+        supervisor.keep_alive()
+        time.sleep(0.1)
+    return False
