@@ -70,6 +70,7 @@ def _stop(server: subprocess.Popen[bytes], folder: Path) -> None:
 
 # A unix socket's path may have 107 characters, so the folder lies directly under the system's temporary one.
 DATA = Path(tempfile.mkdtemp(prefix="vct-"))
+(DATA / "static").mkdir()
 os.environ.update(
     VOICECLOUD_DATA=str(DATA),
     REDIS_URL=f"unix://{DATA}/redis.sock?db=0",
