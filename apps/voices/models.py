@@ -70,6 +70,11 @@ class Consent(models.Model):
     def __str__(self) -> str:
         return f"{self.full_name} for {self.voice}"
 
+    @property
+    def is_expired(self) -> bool:
+        """Say whether its last day is over."""
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
 
 def recording_path(recording: Recording, filename: str) -> str:
     """Return the storage name of the file as received: a code, never the user's file name."""
@@ -112,11 +117,17 @@ class Upload(models.Model):
     name = models.CharField(max_length=200)
     size = models.PositiveBigIntegerField()  # bytes announced
     offset = models.PositiveBigIntegerField(default=0)  # bytes received
+    parts = models.JSONField(default=list)  # storage names of what came so far, in order
     created_at = models.DateTimeField(auto_now_add=True)
     touched_at = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:
         return f"{self.name} {self.offset}/{self.size}"
+
+    @property
+    def folder(self) -> str:
+        """Where the parts lie in the storage, so that any web process can go on with them."""
+        return f"{self.voice.workspace.file_prefix}/uploads/{self.code}"
 
 
 def take_path(take: Take, filename: str) -> str:
@@ -153,6 +164,21 @@ class Take(models.Model):
     def seconds(self) -> float:
         """Length in seconds."""
         return self.end - self.start
+
+    @property
+    def label(self) -> str:
+        """What a screen reader calls it among the others of its recording."""
+        return f"Take at {self.start:.1f} s"
+
+    @property
+    def clipped_percent(self) -> float:
+        """Share of clipped samples, 0..100."""
+        return 100.0 * self.clipping
+
+    @property
+    def speech_percent(self) -> float:
+        """Share of the time in which somebody speaks, 0..100."""
+        return 100.0 * self.speech_share
 
 
 def model_path(model: VoiceModel, filename: str) -> str:

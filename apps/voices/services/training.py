@@ -1,0 +1,146 @@
+"""From takes to voice models: the pre-flight, training, instant voices, which model is active."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Max, Sum
+from django.urls import reverse
+
+from apps.accounts.models import User
+from apps.accounts.services import audit
+from apps.errors import Refused
+from apps.jobs.models import Artifact
+from apps.jobs.services import cancel, submit
+from apps.voices import tasks
+from apps.voices.models import Take, Voice, VoiceModel
+from apps.voices.services.consents import require_consent
+from apps.voices.services.files import remove_on_commit
+from ml.preflight import LEAST_SECONDS, WANTED_SECONDS, Preflight, preflight
+
+_MEASURED_RUNS = 20
+
+
+@dataclass(frozen=True)
+class Report:
+    """The pre-flight as its page shows it: the engine's figures, and which takes sound like somebody else."""
+
+    figures: Preflight
+    strangers: list[Take]
+    takes: int
+    seconds: float  # of all usable takes, those of strangers too: they are trained on until they are dropped
+    waiting: int  # recordings that are still being sliced
+    wanted: float = WANTED_SECONDS
+
+    @property
+    def quality_percent(self) -> int:
+        """The predicted quality as a share of what a good voice needs, 0..100."""
+        return round(100 * self.figures.quality)
+
+
+def usable_takes(voice: Voice) -> Any:
+    """Return the takes that a training uses: graded usable and not dropped."""
+    return Take.objects.filter(recording__voice=voice, usable=True, dropped=False)
+
+
+def usable_seconds(voice: Voice) -> float:
+    """Return the length of all usable takes."""
+    return float(usable_takes(voice).aggregate(total=Sum(F("end") - F("start")))["total"] or 0.0)
+
+
+def preflight_of(voice: Voice) -> Report:
+    """Return what the takes of a voice promise, before anything is started."""
+    takes = list(usable_takes(voice).defer("peaks").select_related("recording"))
+    rows = [take.grade for take in takes]
+    # The threshold belongs to the encoder that made the vectors, so the grade carries it.
+    figures = preflight(rows, same_speaker=rows[0]["same_speaker"] if rows else 1.0)
+    waiting = voice.recordings.exclude(job=None).filter(job__ended_at=None).count()
+    strangers = [takes[index] for index in figures.outliers]
+    return Report(figures, strangers, len(takes), sum(take.seconds for take in takes), waiting)
+
+
+def expected_seconds(preset: str) -> float | None:
+    """Return how long trainings with ``preset`` took here (the median of the last ones); None before the first."""
+    done = VoiceModel.objects.filter(engine=settings.DEFAULT_CONVERTER, preset=preset, options__steps=None)
+    runs = list(done.exclude(file="").order_by("-pk").values_list("training_seconds", flat=True)[:_MEASURED_RUNS])
+    return statistics.median(runs) if runs else None
+
+
+def train(*, voice: Voice, user: User, options: dict[str, Any]) -> VoiceModel:
+    """Submit the training of a new model; ``options`` are fields of ``ml.options.TrainOptions``.
+
+    Raises Refused: 403 without a consent in force, 409 with less than 60 s of usable takes.
+    """
+    return _submit(voice, user, VoiceModel.Kind.TRAINED, options, WANTED_SECONDS)
+
+
+def make_instant(*, voice: Voice, user: User) -> VoiceModel:
+    """Submit an instant voice: no training, less alike. Raises Refused as ``train`` does, with a bar of 10 s."""
+    return _submit(voice, user, VoiceModel.Kind.INSTANT, {}, LEAST_SECONDS)
+
+
+def _submit(voice: Voice, user: User, kind: str, options: dict[str, Any], least: float) -> VoiceModel:
+    instant = kind == VoiceModel.Kind.INSTANT
+    with transaction.atomic():
+        locked = Voice.objects.select_for_update().select_related("workspace").get(pk=voice.pk)
+        require_consent(locked)
+        seconds = _enough(locked, least, instant)
+        version = (locked.models.aggregate(last=Max("version"))["last"] or 0) + 1
+        job = submit(
+            workspace=locked.workspace,
+            user=user,
+            kind="instant voice" if instant else "training",
+            title=f"{'Instant voice' if instant else 'Training'} of {locked.name}, version {version}",
+            task=tasks.make_instant_voice if instant else tasks.train_voice,
+            queue="gpu",
+            url=reverse("voices:detail", args=[locked.workspace.slug, locked.code]),
+            time_limit=900 if instant else 6 * 3600,
+        )
+        model = VoiceModel.objects.create(
+            voice=locked,
+            job=job,
+            version=version,
+            kind=kind,
+            engine=settings.DEFAULT_CONVERTER,
+            preset=options.get("preset", ""),
+            options=options,
+            seconds_of_audio=seconds,
+        )
+        model.takes.set(usable_takes(locked))
+    return model
+
+
+def _enough(voice: Voice, least: float, instant: bool) -> float:
+    seconds = usable_seconds(voice)
+    if seconds < least:
+        what = "An instant voice" if instant else "A trained voice"
+        raise Refused(
+            f"{what} needs {least:.0f} s of usable takes and there are {seconds:.0f} s; add recordings.", status=409
+        )
+    return seconds
+
+
+def activate(*, model: VoiceModel, user: User) -> None:
+    """Make ``model`` the one that conversions use. Raises Refused (409) while it is not finished."""
+    with transaction.atomic():
+        voice = Voice.objects.select_for_update().get(pk=model.voice_id)
+        voice.models.filter(active=True).update(active=False)
+        if not VoiceModel.objects.filter(pk=model.pk).exclude(file="").update(active=True):
+            raise Refused("This model is not finished, so it cannot be used yet.", status=409)
+        audit(workspace=model.voice.workspace, user=user, action="model.activated", target=str(model))
+
+
+def delete_model(*, model: VoiceModel, user: User) -> None:
+    """Delete a model with its file and samples; a training that is not finished is cancelled first."""
+    if not model.job.is_finished:
+        cancel(model.job)
+    with transaction.atomic():
+        samples = Artifact.objects.filter(job=model.job)
+        remove_on_commit([model.file, *samples.values_list("file", flat=True)])
+        audit(workspace=model.voice.workspace, user=user, action="model.deleted", target=str(model))
+        samples.delete()
+        model.delete()

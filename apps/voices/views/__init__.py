@@ -1,0 +1,3 @@
+"""The pages of voices, one module a noun."""
+
+from __future__ import annotations
