@@ -1,0 +1,237 @@
+"""The engine from the command line: `python -m ml train|instant|convert|evaluate`.
+
+Exit status: 0 done, 2 bad arguments (also a bad voice file), 3 bad audio; one sentence on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from ml.catalog import F0_METHODS, PRESETS
+from ml.decode import decode
+from ml.errors import AudioError, EngineError
+
+if TYPE_CHECKING:
+    from ml.converters.base import Report
+    from ml.takes import TakeInfo
+
+BAD_ARGUMENTS, BAD_AUDIO, INTERRUPTED = 2, 3, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        run: Callable[[argparse.Namespace], None] = chosen.run
+        run(chosen)
+    except AudioError as error:
+        print(error, file=sys.stderr)
+        return BAD_AUDIO
+    except EngineError as error:
+        print(error, file=sys.stderr)
+        return BAD_ARGUMENTS
+    except KeyboardInterrupt:
+        print("Stopped; a training goes on with --resume.", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ml", description="Train voices and convert sound into them.")
+    commands = parser.add_subparsers(required=True, metavar="train|instant|convert|evaluate")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    shared.add_argument("--converter", default="native", help=argparse.SUPPRESS)
+    shared.add_argument("--threads", type=int, help="processor threads (default: 2)")
+    _add_train(commands, shared)
+    _add_convert(commands, shared)
+    _add_evaluate(commands, shared)
+    return parser
+
+
+def _add_train(commands: Any, shared: argparse.ArgumentParser) -> None:
+    train = commands.add_parser("train", parents=[shared], help="train a voice on recordings of one speaker")
+    train.add_argument("voice", type=Path, metavar="OUT.voice")
+    train.add_argument("recordings", type=Path, nargs="+", metavar="RECORDING")
+    train.add_argument("--preset", choices=PRESETS, default="balanced")
+    train.add_argument("--steps", type=int, help="optimiser steps instead of the preset's")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--resume", action="store_true", help="go on with a training that was stopped")
+    train.set_defaults(run=_train)
+    instant = commands.add_parser("instant", parents=[shared], help="make a voice at once, without training")
+    instant.add_argument("voice", type=Path, metavar="OUT.voice")
+    instant.add_argument("recordings", type=Path, nargs="+", metavar="RECORDING")
+    instant.set_defaults(run=_instant)
+
+
+def _add_convert(commands: Any, shared: argparse.ArgumentParser) -> None:
+    convert = commands.add_parser("convert", parents=[shared], help="convert speech or singing into a voice")
+    convert.add_argument("voice", type=Path, metavar="OUT.voice")
+    convert.add_argument("source", type=Path, metavar="IN")
+    convert.add_argument("out", type=Path, metavar="OUT", help=".wav, .flac, .mp3, .ogg or .m4a")
+    convert.add_argument("--pitch", type=_pitch, default="auto", metavar="SEMITONES|auto")
+    convert.add_argument("--retrieval", type=float, default=0.3, help="0 to 1: closer to the voice (default 0.3)")
+    convert.add_argument("--preset", choices=PRESETS, default="balanced")
+    convert.add_argument("--f0-method", choices=F0_METHODS, default="swift")
+    convert.add_argument("--sample-rate", type=int, help="16000 to 48000 (default: the source's)")
+    convert.add_argument("--format", choices=("wav16", "wav24", "flac", "mp3", "ogg", "m4a"))
+    convert.add_argument("--loudness", type=float, help="LUFS of the result (default: as the source)")
+    convert.add_argument("--seed", type=int, default=0)
+    convert.add_argument("--report", type=Path, help="write figures and curves here as JSON")
+    convert.set_defaults(run=_convert)
+
+
+def _add_evaluate(commands: Any, shared: argparse.ArgumentParser) -> None:
+    evaluate = commands.add_parser("evaluate", parents=[shared], help="measure conversions by independent judges")
+    evaluate.add_argument("--voice", type=Path, help="a voice to convert --sources into")
+    evaluate.add_argument("--target", type=Path, nargs="+", default=[], help="recordings of the voice's own speaker")
+    evaluate.add_argument("--sources", type=Path, nargs="+", default=[], metavar="DIR|FILE")
+    evaluate.add_argument(
+        "--development", type=Path, metavar="DIR", help="train and judge the development set's voices"
+    )
+    evaluate.add_argument(
+        "--held-out", type=Path, metavar="DIR", help="the same for held-out speakers of a training set"
+    )
+    evaluate.add_argument("--preset", choices=PRESETS, default="balanced")
+    evaluate.add_argument("--retrieval", type=float, default=0.3)
+    evaluate.add_argument("--work", type=Path, default=Path(".work/evaluation"), help="what is made is kept here")
+    evaluate.add_argument("--limit", type=int, help="at most so many voices")
+    evaluate.add_argument("--json", type=Path, help="write all figures here")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _pitch(text: str) -> float | str:
+    return text if text == "auto" else float(text)
+
+
+def _train(chosen: argparse.Namespace) -> None:
+    from ml.engine import Engine, TrainOptions
+
+    folder = chosen.voice.with_name(chosen.voice.name + ".work")
+    if not chosen.resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    engine = Engine(converter=chosen.converter, threads=chosen.threads)
+    progress = _progress(chosen.quiet)
+    takes = _takes(engine, chosen.recordings, folder / "takes", progress)
+    options = TrainOptions(preset=chosen.preset, steps=chosen.steps, seed=chosen.seed)
+    result = engine.train(takes, chosen.voice, options=options, workdir=folder / "run", report=progress)
+    shutil.rmtree(folder)
+    _say(chosen, f"{chosen.voice}: {result.steps} steps in {result.seconds:.0f} s, {_figures(result.metrics)}")
+
+
+def _instant(chosen: argparse.Namespace) -> None:
+    from ml.engine import Engine
+
+    engine = Engine(converter=chosen.converter, threads=chosen.threads)
+    progress = _progress(chosen.quiet)
+    with TemporaryDirectory() as folder:
+        takes = _takes(engine, chosen.recordings, Path(folder), progress)
+        result = engine.instant(takes, chosen.voice, report=progress)
+    _say(chosen, f"{chosen.voice}: ready in {result.seconds:.1f} s, {_figures(result.metrics)}")
+
+
+def _takes(engine: Any, recordings: Sequence[Path], folder: Path, report: Report) -> list[Path]:
+    """The usable takes of the recordings, cut anew each time: the same recordings give the same takes."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    infos: list[TakeInfo] = []
+    for index, recording in enumerate(recordings):
+        report(index / len(recordings), f"Reading {recording.name}")
+        decoded = folder / f"{index:04d}.flac"
+        try:
+            decode(recording.resolve(), decoded, mono=True)
+            infos += engine.slice(decoded, folder / f"{index:04d}")
+        except AudioError as error:
+            raise AudioError(f"{recording}: {error}") from None
+        decoded.unlink()
+    preflight = engine.preflight(infos)
+    usable = [info for index, info in enumerate(infos) if info.usable and index not in preflight.outliers]
+    if not usable:
+        raise AudioError(preflight.missing[0])
+    return [info.path for info in usable]
+
+
+def _convert(chosen: argparse.Namespace) -> None:
+    from ml.encoding import SUFFIXES
+    from ml.engine import ConvertOptions, Engine
+
+    kinds = {suffix: kind for kind, suffix in reversed(SUFFIXES.items())}
+    kind = chosen.format or kinds.get(chosen.out.suffix.lower())
+    if kind is None:
+        raise EngineError("The result's name must end in .wav, .flac, .mp3, .ogg or .m4a, or give --format.")
+    options = ConvertOptions(
+        pitch=chosen.pitch,
+        retrieval=chosen.retrieval,
+        preset=chosen.preset,
+        f0_method=chosen.f0_method,
+        sample_rate=chosen.sample_rate,
+        format=kind,
+        loudness=chosen.loudness,
+        seed=chosen.seed,
+    )
+    engine = Engine(converter=chosen.converter, threads=chosen.threads)
+    with TemporaryDirectory() as folder:
+        source = Path(folder) / "source.wav"
+        decode(chosen.source.resolve(), source)
+        result = engine.convert(chosen.voice, source, chosen.out, options=options, report=_progress(chosen.quiet))
+    if chosen.report:
+        content = asdict(result) | {"path": str(result.path), "options": asdict(options)}
+        chosen.report.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    _say(chosen, f"{chosen.out}: pitch {result.pitch:+.1f} semitones, {_figures(result.metrics)}")
+
+
+def _evaluate(chosen: argparse.Namespace) -> None:
+    from ml.evaluation import as_text, run
+
+    tables = run(
+        voice=chosen.voice,
+        target=chosen.target,
+        sources=chosen.sources,
+        development=chosen.development,
+        held_out=chosen.held_out,
+        preset=chosen.preset,
+        retrieval=chosen.retrieval,
+        work=chosen.work,
+        limit=chosen.limit,
+        threads=chosen.threads,
+        report=_progress(chosen.quiet),
+    )
+    if chosen.json:
+        chosen.json.write_text(json.dumps(tables, indent=1) + "\n", encoding="utf-8")
+    print(as_text(tables))
+
+
+def _figures(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics.items())
+
+
+def _say(chosen: argparse.Namespace, text: str) -> None:
+    if not chosen.quiet:
+        print(text)
+
+
+def _progress(quiet: bool) -> Report:
+    """A bar on a terminal, nothing elsewhere."""
+    started = time.monotonic()
+
+    def draw(fraction: float, stage: str) -> None:
+        if quiet or not sys.stderr.isatty():
+            return
+        done = int(30 * fraction)
+        line = f"[{'#' * done}{'.' * (30 - done)}] {fraction:4.0%} {time.monotonic() - started:5.0f} s  {stage}"
+        print(f"\r{line[:110]:<110}", end="\n" if fraction >= 1.0 else "", file=sys.stderr, flush=True)
+
+    return draw
+
+
+if __name__ == "__main__":
+    sys.exit(main())
