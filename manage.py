@@ -63,13 +63,18 @@ def install(lock: Path) -> None:
     if stamp.exists() and stamp.read_text() == digest:
         return
     print(f"Installing the packages of {lock.name}; the first time takes minutes ...", flush=True)
-    # The lock is complete, so nothing has to be resolved.
-    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
+    steps = [[*pip, "--no-deps", "-r", str(lock)]]
+    torch = [line for line in lock.read_text().split() if line.startswith("torch==")]
+    if torch:
+        # The build of torch that this machine gets may need NVIDIA's libraries, which a lock for every machine
+        # cannot name; all else in the lock is complete, so nothing has to be resolved.
+        steps.insert(0, [*pip, "-c", str(lock), *torch])
     try:
-        status = subprocess.run([*pip, "-r", str(lock)], timeout=INSTALL_SECONDS).returncode
+        done = all(subprocess.run(step, timeout=INSTALL_SECONDS).returncode == 0 for step in steps)
     except subprocess.TimeoutExpired:
-        status = 1
-    if status:
+        done = False
+    if not done:
         sys.exit(f"The packages of {lock.name} could not be installed; see above, and start the same command again.")
     stamp.write_text(digest)
 
