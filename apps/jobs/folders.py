@@ -27,7 +27,8 @@ def tidy() -> int:
     if not root.is_dir():
         return 0
     found = {path.name: path for path in root.iterdir()}
-    alive = Job.objects.filter(code__in=list(found), status__in=UNFINISHED).values_list("code", flat=True)
+    # Read after the folder, so that a job that began in between is among the living.
+    alive = Job.objects.filter(status__in=UNFINISHED).values_list("code", flat=True)
     gone = set(found) - {str(code) for code in alive}
     for name in gone:
         shutil.rmtree(found[name], ignore_errors=True)

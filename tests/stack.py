@@ -1,0 +1,179 @@
+"""The real thing for tests: web, Valkey and workers, started by ``manage.py up`` in a folder of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# Set for the tests in this process; the stack has its own.
+UNWANTED = (
+    "REDIS_URL",
+    "DATABASE_URL",
+    "SITE_URL",
+    "JOBS_INLINE",
+    "DEFAULT_CONVERTER",
+    "SECRET_KEY",
+    "VOICECLOUD_DATA",
+    "EMAIL_URL",
+)
+START_SECONDS = 120.0
+
+
+@dataclass
+class Stack:
+    """A running site."""
+
+    url: str
+    data: Path
+    process: subprocess.Popen[str]
+    environment: dict[str, str]
+    log: Path
+
+    def django(self, code: str, *, timeout: float = 120.0, **given: Any) -> Any:
+        """Run Python code in the site's own Django and return what it assigns to ``result``, as JSON carries it.
+
+        ``given`` are names that the code may use (JSON values). What the code raises fails the test.
+        """
+        program = (
+            "import json, os, sys, django; sys.path.insert(0, os.getcwd()); django.setup(); "
+            "given, code = json.loads(sys.stdin.read()); names = dict(given); exec(code, names); "
+            "sys.stdout.write('\\n' + json.dumps(names.get('result'), default=str))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            input=json.dumps([given, code]),
+            env={**self.environment, "DJANGO_SETTINGS_MODULE": "voicecloud.settings"},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.rsplit("\n", 1)[-1])
+
+    def processes(self) -> dict[int, str]:
+        """Return the process numbers and command lines of all that lives in this stack, but for zombies."""
+        mark = f"VOICECLOUD_DATA={self.data}\0".encode()
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (folder / "environ").read_bytes()
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            except OSError:
+                continue
+            if line and (mark in words or str(self.data) in line):
+                found[int(folder.name)] = line
+        return found
+
+    def worker(self, queue: str) -> int:
+        """Return the process number of the worker of a queue (not of the work-horse it forked)."""
+        lines = self.processes()
+        return next(
+            pid for pid, line in lines.items() if f" worker {queue}" in line and _parent(pid) == self.process.pid
+        )
+
+    def wait_until(self, says: Any, *, seconds: float, every: float = 0.25) -> None:
+        """Return when ``says()`` is true; fail after ``seconds``."""
+        limit = time.monotonic() + seconds
+        while not says():
+            assert time.monotonic() < limit, f"not within {seconds} s:\n{self.log.read_text()[-4000:]}"
+            time.sleep(every)
+
+    def stop(self, number: int = signal.SIGINT, *, seconds: float = 30.0) -> int:
+        """Send a signal to ``up`` and return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(seconds)
+
+
+def _parent(pid: int) -> int:
+    return int((Path("/proc") / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def answers(url: str) -> bool:
+    """Say whether the address answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@contextmanager
+def running(data: Path, **environment: str) -> Iterator[Stack]:
+    """Start a stack with the toy converter on a free port; stop it at the end, whatever happens.
+
+    ``environment`` adds to or replaces the settings it runs with.
+    """
+    port = free_port()
+    own = {name: value for name, value in os.environ.items() if name not in UNWANTED}
+    own |= {"DEFAULT_CONVERTER": "toy", "LOG_LEVEL": "INFO", **environment}
+    log = data / "up.log"
+    data.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as output:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "manage.py"), "up", "--port", str(port), "--data", str(data)],
+            env=own,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            text=True,
+            process_group=0,
+        )
+    url = f"http://127.0.0.1:{port}"
+    redis = f"unix://{data}/redis.sock?db=0"
+    seen = {**own, "VOICECLOUD_DATA": str(data), "REDIS_URL": redis, "SITE_URL": url}
+    stack = Stack(url, data, process, seen, log)
+    try:
+        limit = time.monotonic() + START_SECONDS
+        while not answers(f"{url}/healthz"):
+            assert process.poll() is None, f"up ended with {process.returncode}:\n{log.read_text()}"
+            assert time.monotonic() < limit, f"no answer within {START_SECONDS} s:\n{log.read_text()}"
+            time.sleep(0.1)
+        yield stack
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+
+
+def short_folder() -> Path:
+    """Return a new folder whose path is short enough for a unix socket in it."""
+    return Path(tempfile.mkdtemp(prefix="vcs-")).resolve()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """One running site for all tests of the session that drive it from outside."""
+    data = short_folder()
+    with running(data) as site:
+        yield site
+    shutil.rmtree(data, ignore_errors=True)
