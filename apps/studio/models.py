@@ -76,7 +76,8 @@ class Conversion(Work):
     @property
     def result(self) -> Artifact | None:
         """Return the converted file, once there is one."""
-        return self.job.artifacts.filter(kind=Artifact.Kind.AUDIO).first()
+        # Chosen here, not by the database, so that a list can fetch the artifacts of all its rows at once.
+        return next((one for one in self.job.artifacts.all() if one.kind == Artifact.Kind.AUDIO), None)
 
 
 class ConversionPreset(models.Model):

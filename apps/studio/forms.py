@@ -1,0 +1,167 @@
+"""What people fill in to convert something."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+
+from apps.accounts.models import Workspace
+from apps.studio.models import Conversion, Source
+from apps.studio.options import FORMATS, SAMPLE_RATES, defaults
+from apps.voices.models import Voice
+from ml.catalog import F0_METHODS, PRESETS
+
+EARLIER_SOURCES = 50
+LARGEST_SEED = 2**31 - 1
+AUTO, MANUAL = "auto", "manual"
+
+
+class ConversionForm(forms.Form):
+    """A voice, a source, and how to convert it. Voices and sources are the workspace's own."""
+
+    parent = forms.ModelChoiceField(
+        queryset=Conversion.objects.none(), to_field_name="code", required=False, widget=forms.HiddenInput
+    )
+    voice = forms.ModelChoiceField(
+        queryset=Voice.objects.none(),
+        to_field_name="code",
+        empty_label=None,
+        help_text="Voices that have an active model.",
+    )
+    upload = forms.FileField(
+        required=False,
+        label="Audio file",
+        help_text="Speech or singing without accompaniment: WAV, FLAC, MP3, M4A, OGG, AIFF or WebM.",
+        widget=forms.FileInput(attrs={"accept": "audio/*,.flac,.m4a,.ogg,.opus,.webm,.aif,.aiff", "hx-preserve": ""}),
+    )
+    source = forms.ModelChoiceField(
+        queryset=Source.objects.none(),
+        to_field_name="code",
+        required=False,
+        label="or one from before",
+        empty_label="None: use the file above",
+    )
+    preset = forms.ChoiceField(
+        choices=[(name, entry.label) for name, entry in PRESETS.items()], widget=forms.RadioSelect
+    )
+    pitch_mode = forms.ChoiceField(
+        choices=[
+            (AUTO, "Automatic: move the source to the voice's range; singing by whole octaves, to stay in key"),
+            (MANUAL, "As many semitones as I say"),
+        ],
+        widget=forms.RadioSelect,
+        label="Pitch",
+    )
+    semitones = forms.FloatField(
+        required=False,
+        min_value=-24,
+        max_value=24,
+        help_text="From -24 to 24; 12 is one octave up, 0 leaves the pitch as it is.",
+        widget=forms.NumberInput(attrs={"step": "0.1", "inputmode": "decimal"}),
+    )
+    retrieval = forms.FloatField(
+        min_value=0,
+        max_value=1,
+        label="Retrieval rate",
+        help_text="From 0 to 1: how far each sound moves to the nearest sounds in the voice's own recordings. More is "
+        "more like the voice; too much blurs the words.",
+        widget=forms.NumberInput(attrs={"step": "0.05"}),
+    )
+    f0_method = forms.ChoiceField(
+        choices=[(name, f"{entry.label}: {entry.description}") for name, entry in F0_METHODS.items()],
+        label="Pitch method",
+        help_text="How the melody of the source is found. Try another when notes jump.",
+    )
+    format = forms.ChoiceField(choices=[(name, entry.label) for name, entry in FORMATS.items()])
+    sample_rate = forms.TypedChoiceField(
+        required=False,
+        coerce=int,
+        empty_value=None,
+        choices=[("", "As the source (16 to 48 kHz)"), *((rate, f"{rate / 1000:g} kHz") for rate in SAMPLE_RATES)],
+    )
+    loudness = forms.FloatField(
+        required=False,
+        min_value=-40,
+        max_value=-8,
+        label="Loudness (LUFS)",
+        help_text="Empty: as loud as the source. -14 suits streaming services, -16 podcasts, -23 broadcast.",
+        widget=forms.NumberInput(attrs={"step": "0.5"}),
+    )
+    seed = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=LARGEST_SEED,
+        help_text="Empty: a new one. The same seed, options and model give the same result again.",
+    )
+
+    def __init__(self, workspace: Workspace, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.workspace = workspace
+        voices = workspace.voices.filter(models__active=True).order_by("name", "pk")
+        _choose(self.fields["voice"], voices)
+        earlier = workspace.sources.all()
+        _choose(self.fields["source"], earlier)
+        shown = [(str(one.code), one.name) for one in earlier[:EARLIER_SOURCES]]
+        self.fields["source"].widget.choices = [("", "None: use the file above"), *shown]
+        _choose(self.fields["parent"], workspace.conversions.all())
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for exactly one source, and for a number where the pitch is not automatic."""
+        cleaned = super().clean() or {}
+        upload, source = cleaned.get("upload"), cleaned.get("source")
+        if not self.errors.keys() & {"upload", "source"}:
+            if upload is None and source is None:
+                self.add_error("upload", "Choose an audio file, or one from before.")
+            elif upload is not None and source is not None:
+                self.add_error("source", "Choose a file or one from before, not both: set this to None.")
+        if cleaned.get("pitch_mode") == MANUAL and cleaned.get("semitones") is None and "semitones" not in self.errors:
+            self.add_error("semitones", "Say by how many semitones, from -24 to 24.")
+        return cleaned
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the options to convert with; only after ``is_valid``."""
+        chosen = {name: self.cleaned_data[name] for name in defaults() if name != "pitch"}
+        by_hand = self.cleaned_data["pitch_mode"] == MANUAL
+        return {**chosen, "pitch": self.cleaned_data["semitones"] if by_hand else AUTO}
+
+    @property
+    def advanced(self) -> list[forms.BoundField]:
+        """Return the fields that are folded away."""
+        return [self[name] for name in ("retrieval", "f0_method", "seed")]
+
+    @property
+    def output(self) -> list[forms.BoundField]:
+        """Return the fields about the file that is made."""
+        return [self[name] for name in ("format", "sample_rate", "loudness")]
+
+    @property
+    def advanced_is_open(self) -> bool:
+        """Say whether the folded part must be seen: something in it is wrong, or not as usual."""
+        names = ("retrieval", "f0_method", "seed")
+        usual = initial_of(defaults())
+        return any(self[name].errors for name in names) or (
+            not self.is_bound and any(self.initial.get(name) != usual.get(name) for name in names)
+        )
+
+
+def initial_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a form's initial values for a conversion's or a preset's ``options``."""
+    chosen = {**defaults(), **options}
+    pitch = chosen.pop("pitch")
+    return {**chosen, "pitch_mode": AUTO if pitch == AUTO else MANUAL, "semitones": None if pitch == AUTO else pitch}
+
+
+def _choose(field: forms.Field, rows: Any) -> None:
+    field.queryset = rows  # type: ignore[attr-defined]  # a ModelChoiceField, which the stubs do not see here
+
+
+class PresetForm(forms.Form):
+    """A name for a conversion's options, to use them again."""
+
+    name = forms.CharField(max_length=60, help_text="For example “Ballads” or “Podcast intro”.")
+    for_voice = forms.BooleanField(
+        required=False, initial=True, label="For this voice only", help_text="Else it is offered with every voice."
+    )

@@ -1,0 +1,56 @@
+"""The options of a conversion in words: what can be chosen, and what was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ml.catalog import F0_METHODS, PRESETS
+from ml.options import ConvertOptions
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format that a result can have."""
+
+    label: str
+    suffix: str
+    content_type: str
+
+
+FORMATS = {
+    "wav16": Format("WAV, 16 bit", "wav", "audio/wav"),
+    "wav24": Format("WAV, 24 bit", "wav", "audio/wav"),
+    "flac": Format("FLAC, lossless", "flac", "audio/flac"),
+    "mp3": Format("MP3, 192 kbit/s stereo", "mp3", "audio/mpeg"),
+    "ogg": Format("OGG Opus, 128 kbit/s stereo", "ogg", "audio/ogg"),
+    "m4a": Format("M4A (AAC), 192 kbit/s stereo", "m4a", "audio/mp4"),
+}
+SAMPLE_RATES = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+NOT_CHOSEN = {"seed", "tags"}  # ConvertOptions has them too, but they are no one's taste
+
+
+def defaults() -> dict[str, Any]:
+    """Return the options that hold when nothing is chosen."""
+    return {name: value for name, value in asdict(ConvertOptions()).items() if name not in NOT_CHOSEN}
+
+
+def described(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return label -> value, in words and with units, of a conversion's ``options``."""
+    pitch, rate, loudness = options["pitch"], options["sample_rate"], options["loudness"]
+    return {
+        "Preset": PRESETS[options["preset"]].label,
+        "Pitch": "Automatic, to the voice's range" if pitch == "auto" else f"{pitch:+g} semitones",
+        "Retrieval": f"{options['retrieval']:.0%}",
+        "Pitch method": F0_METHODS[options["f0_method"]].label,
+        "Format": FORMATS[options["format"]].label,
+        "Sample rate": f"{rate / 1000:g} kHz" if rate else "As the source",
+        "Loudness": f"{loudness:g} LUFS" if loudness is not None else "As the source",
+    }
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (label, before, after) for each option in which two conversions differ."""
+    old, new = described(before), described(after)
+    return [(label, old[label], new[label]) for label in new if old[label] != new[label]]

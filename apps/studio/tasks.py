@@ -1,0 +1,85 @@
+"""What the worker does for the studio: fetch, decode, convert, write the result in one transaction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+
+from apps.errors import Refused
+from apps.jobs.downloads import safe_name
+from apps.jobs.models import Artifact
+from apps.jobs.worker import Run, task
+from apps.studio.models import Conversion
+from apps.studio.options import FORMATS
+from apps.voices.models import Voice
+from ml.decode import decode
+from ml.options import ConvertOptions, ConvertResult
+from ml.probe import Limits
+
+_DECODING = 0.08  # of the time that a conversion takes
+
+
+@task
+def run_conversion(run: Run) -> None:
+    """Convert the job's source; run again, it makes the same result anew."""
+    conversion = Conversion.objects.select_related("voice", "model", "source").get(job=run.job)
+    _require_consent(conversion.voice)
+    run.report(0.0, "Decoding the source")
+    # Float, not FLAC: what lies above full scale in the source is not clipped on the way.
+    source = run.folder / "source.wav"
+    limits = Limits(bytes=settings.UPLOAD_MAX_BYTES, seconds=settings.UPLOAD_MAX_SECONDS)
+    decode(run.fetch(conversion.source.file), source, limits=limits)
+    entry = FORMATS[conversion.options["format"]]
+    result = run.engine_for(conversion.model.engine).convert(
+        run.fetch(conversion.model.file),
+        source,
+        run.folder / f"result.{entry.suffix}",
+        options=ConvertOptions(**conversion.options, seed=conversion.seed, tags=_tags(conversion)),
+        report=lambda part, stage: run.report(_DECODING + part * (1 - _DECODING), stage),
+    )
+    _keep(run, conversion, result)
+
+
+def _keep(run: Run, conversion: Conversion, result: ConvertResult) -> None:
+    entry = FORMATS[conversion.options["format"]]
+    with run.result():
+        _require_consent(conversion.voice)
+        run.keep(
+            result.path,
+            kind=Artifact.Kind.AUDIO,
+            name=safe_name(f"{_stem(conversion)} - {conversion.voice.name}.{entry.suffix}"),
+            content_type=entry.content_type,
+            data={
+                "sample_rate": result.sample_rate,
+                "samples": result.samples,
+                "channels": result.channels,
+                "seconds": result.samples / result.sample_rate,
+            },
+        )
+        Conversion.objects.filter(pk=conversion.pk).update(
+            metrics={**result.metrics, "pitch_semitones": result.pitch},
+            curves={**result.curves, "source_peaks": result.source_peaks, "result_peaks": result.result_peaks},
+            compute_seconds=result.seconds,
+        )
+
+
+def _require_consent(voice: Voice) -> None:
+    # Asked at the start and again at the end: a withdrawal in between leaves no result.
+    if voice.consent is None:
+        raise Refused(f"The consent for “{voice.name}” was withdrawn or has ended, so nothing was made.", status=403)
+
+
+def _stem(conversion: Conversion) -> str:
+    return Path(conversion.source.name).stem or "source"
+
+
+def _tags(conversion: Conversion) -> dict[str, str]:
+    """Return the tags of the file: the voice, the tool, and that a machine made it."""
+    name = conversion.voice.name
+    tool = f"{settings.SITE_NAME}, model {conversion.model.version}"
+    return {
+        "title": f"{_stem(conversion)} as {name}",
+        "artist": name,
+        "comment": f"AI-generated voice “{name}”, made by {tool}.",
+    }

@@ -1,0 +1,212 @@
+"""Convert something, hear it beside its source, do it again with one thing changed."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import Q
+from django.http import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django_htmx.http import HttpResponseClientRedirect
+
+from apps.accounts.access import WorkspaceRequest, member
+from apps.errors import Refused
+from apps.jobs.downloads import serve
+from apps.studio import services
+from apps.studio.forms import ConversionForm, PresetForm, initial_of
+from apps.studio.models import Conversion
+from apps.studio.options import defaults
+from apps.studio.pages import comparison_of, facts_of, measures_of, pitch_plot, preset_cards
+
+CONVERSIONS_ON_A_PAGE = 12
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@member("viewer")
+def convert(request: WorkspaceRequest) -> HttpResponseBase:
+    """Show the form with the workspace's conversions below; take it in. ``?voice=`` and ``?preset=`` fill it in."""
+    if request.method == "POST":
+        if not request.membership.may("editor"):
+            raise PermissionDenied
+        return _submit(request)
+    initial = initial_of(defaults())
+    chosen = request.GET.get("preset", "")
+    for preset in request.workspace.conversion_presets.select_related("voice"):
+        if str(preset.code) == chosen:
+            initial |= initial_of(preset.options)
+            initial |= {"voice": preset.voice.code} if preset.voice else {}
+    if request.GET.get("voice"):
+        initial["voice"] = request.GET["voice"]
+    return _page(request, ConversionForm(request.workspace, initial=initial), chosen=chosen)
+
+
+@require_safe
+@member("editor")
+def again(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
+    """Show the form filled in as an earlier conversion, to change one thing and compare."""
+    parent = get_object_or_404(_conversions(request), code=code)
+    initial = initial_of(parent.options) | {
+        "parent": parent.code,
+        "voice": parent.voice.code,
+        "source": parent.source.code,
+        "seed": parent.seed,
+    }
+    return _page(request, ConversionForm(request.workspace, initial=initial), parent=parent)
+
+
+def _submit(request: WorkspaceRequest) -> HttpResponseBase:
+    form = ConversionForm(request.workspace, request.POST, request.FILES)
+    if not form.is_valid():
+        return _form_again(request, form, 422)
+    chosen = form.cleaned_data
+    try:
+        source = chosen["source"]
+        if source is None:
+            source = services.add_source(workspace=request.workspace, user=request.user, upload=chosen["upload"])
+    except Refused as refused:
+        form.add_error("upload", refused.message)
+        return _form_again(request, form, refused.status)
+    try:
+        conversion = services.submit_conversion(
+            workspace=request.workspace,
+            user=request.user,
+            voice=chosen["voice"],
+            source=source,
+            options=form.options,
+            seed=chosen["seed"],
+            parent=chosen["parent"],
+        )
+    except Refused as refused:
+        form.add_error("voice", refused.message)
+        return _form_again(request, form, refused.status)
+    address = reverse("studio:conversion", args=[request.workspace.slug, conversion.code])
+    return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
+
+
+def _form_again(request: WorkspaceRequest, form: ConversionForm, status: int) -> HttpResponseBase:
+    parent = form.cleaned_data.get("parent")
+    if request.htmx:
+        context = {"workspace": request.workspace, "form": form, "parent": parent, "cards": preset_cards(form)}
+        return render(request, "studio/_convert_form.html", context, status=status)
+    return _page(request, form, parent=parent, status=status)
+
+
+def _page(
+    request: WorkspaceRequest,
+    form: ConversionForm,
+    *,
+    parent: Conversion | None = None,
+    chosen: str = "",
+    status: int = 200,
+) -> HttpResponseBase:
+    workspace = request.workspace
+    rows = _conversions(request).prefetch_related("job__artifacts")
+    page = Paginator(rows, CONVERSIONS_ON_A_PAGE).get_page(request.GET.get("page"))
+    context = {
+        "workspace": workspace,
+        "form": form,
+        "cards": preset_cards(form),
+        "parent": parent,
+        "page": page,
+        "waiting": any(not one.job.is_finished for one in page.object_list),
+        "has_voices": form.fields["voice"].queryset.exists(),  # type: ignore[attr-defined]
+        "may_edit": request.membership.may("editor"),
+        "presets": workspace.conversion_presets.select_related("voice"),
+        "chosen": chosen,
+    }
+    return render(request, "studio/convert.html", context, status=status)
+
+
+@require_safe
+@member("viewer")
+def conversion(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
+    """Show one conversion: its progress, then source and result to compare, what was measured, what was chosen."""
+    row = get_object_or_404(_conversions(request), code=code)
+    result = row.result if row.job.status == "done" else None
+    context: dict[str, Any] = {
+        "workspace": request.workspace,
+        "conversion": row,
+        "result": result,
+        "facts": facts_of(row, result),
+        "may_edit": request.membership.may("editor"),
+    }
+    if result is not None:
+        context |= {
+            "measures": measures_of(row),
+            "plot": pitch_plot(row),
+            "before": comparison_of(row),
+            "preset_form": PresetForm(),
+            "last_of_source": not row.source.conversions.exclude(pk=row.pk).exists(),
+        }
+    return render(request, "studio/conversion.html", context)
+
+
+@require_safe
+@member("viewer")
+def source_audio(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
+    """Answer a conversion's source as it was received, to be played, or with ``?save=1`` to be saved."""
+    source = get_object_or_404(_conversions(request), code=code).source
+    saved = request.GET.get("save") == "1"
+    return serve(request, source.file, content_type=source.content_type, name=source.name, attachment=saved)
+
+
+@require_POST
+@member("editor")
+def delete(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
+    """Delete a conversion with its files."""
+    row = get_object_or_404(_conversions(request), code=code)
+    services.delete_conversion(conversion=row, user=request.user)
+    messages.success(request, "The conversion is deleted.")
+    address = reverse("studio:convert", args=[request.workspace.slug])
+    return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
+
+
+@require_POST
+@member("editor")
+def preset_save(request: WorkspaceRequest) -> HttpResponseBase:
+    """Keep the options of the conversion that ``conversion`` names as a preset."""
+    wanted = request.POST.get("conversion", "")
+    row = get_object_or_404(_conversions(request), Q(code=wanted) if _is_code(wanted) else Q(pk=None))
+    form = PresetForm(request.POST)
+    if not form.is_valid():
+        context = {"workspace": request.workspace, "conversion": row, "preset_form": form}
+        return render(request, "studio/_preset_form.html", context, status=422)
+    preset = services.save_preset(
+        workspace=request.workspace,
+        user=request.user,
+        name=form.cleaned_data["name"],
+        options=row.options,
+        voice=row.voice if form.cleaned_data["for_voice"] else None,
+    )
+    messages.success(request, f"The preset “{preset.name}” is saved for everyone in the workspace.")
+    address = f"{reverse('studio:convert', args=[request.workspace.slug])}?preset={preset.code}"
+    return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
+
+
+@require_POST
+@member("editor")
+def preset_delete(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
+    """Delete a preset; conversions made with it keep their own options."""
+    preset = get_object_or_404(request.workspace.conversion_presets, code=code)
+    preset.delete()
+    messages.success(request, f"The preset “{preset.name}” is deleted.")
+    address = reverse("studio:convert", args=[request.workspace.slug])
+    return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
+
+
+def _conversions(request: WorkspaceRequest) -> Any:
+    return request.workspace.conversions.select_related("voice", "model", "source", "job", "created_by", "workspace")
+
+
+def _is_code(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
