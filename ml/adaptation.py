@@ -32,6 +32,7 @@ from ml.spectral import mel_of_power, power
 from ml.weights import Base
 
 ADVERSARIAL, FEATURES = 0.1, 0.2
+JUDGED = 6  # clips of a batch that the discriminators see: they cost more than all the rest
 HELD_OUT_SHARE, HELD_OUT_SECONDS = 0.1, 8.0
 POOL_FRAMES = 30_000
 POOL_RANGE_DB = 40.0
@@ -129,13 +130,16 @@ class Adaptation(Lesson):
         return self._adversarial_step(loss, target, made, rate)
 
     def _adversarial_step(self, loss: Tensor, target: Tensor, made: Tensor, rate: float) -> float:
+        target, made = target[:JUDGED], made[:JUDGED]
         with fast_precision():
             real_scores, real_features = self.judges(target, self.rate)
             made_scores, _ = self.judges(made.detach(), self.rate)
         judging = discriminator_loss(real_scores, made_scores)
         _descend(judging, self.judges, self.judge_optimiser, rate, limit=5.0)
+        self.judges.requires_grad_(False)  # their own gradients would cost as much again
         with fast_precision():
             scores, features = self.judges(made, self.rate)
+        self.judges.requires_grad_(True)
         real = [[feature.detach() for feature in layers] for layers in real_features]
         total = loss + ADVERSARIAL * adversarial_loss(scores) + FEATURES * feature_loss(real, features)
         _descend(total, self.decoder, self.optimiser, rate)
