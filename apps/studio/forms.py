@@ -159,9 +159,23 @@ def _choose(field: forms.Field, rows: Any) -> None:
 
 
 class PresetForm(forms.Form):
-    """A name for a conversion's options, to use them again."""
+    """A name for the options of one of the workspace's conversions, to use them again."""
 
+    conversion = forms.ModelChoiceField(
+        queryset=Conversion.objects.none(), to_field_name="code", widget=forms.HiddenInput
+    )
     name = forms.CharField(max_length=60, help_text="For example “Ballads” or “Podcast intro”.")
     for_voice = forms.BooleanField(
         required=False, initial=True, label="For this voice only", help_text="Else it is offered with every voice."
     )
+
+    def __init__(self, workspace: Workspace, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _choose(self.fields["conversion"], workspace.conversions.select_related("voice"))
+
+    def clean(self) -> dict[str, Any]:
+        """Say aloud what is wrong with the field that nobody sees."""
+        cleaned = super().clean() or {}
+        if "conversion" in self.errors:
+            self.add_error(None, "This conversion is no longer there; open another one and save its options.")
+        return cleaned

@@ -8,7 +8,6 @@ from typing import Any
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Q
 from django.http import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -141,7 +140,7 @@ def conversion(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
             "measures": measures_of(row),
             "plot": pitch_plot(row),
             "before": comparison_of(row),
-            "preset_form": PresetForm(),
+            "preset_form": PresetForm(request.workspace, initial={"conversion": row.code}),
             "last_of_source": not row.source.conversions.exclude(pk=row.pk).exists(),
         }
     return render(request, "studio/conversion.html", context)
@@ -171,12 +170,11 @@ def delete(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
 @member("editor")
 def preset_save(request: WorkspaceRequest) -> HttpResponseBase:
     """Keep the options of the conversion that ``conversion`` names as a preset."""
-    wanted = request.POST.get("conversion", "")
-    row = get_object_or_404(_conversions(request), Q(code=wanted) if _is_code(wanted) else Q(pk=None))
-    form = PresetForm(request.POST)
+    form = PresetForm(request.workspace, request.POST)
     if not form.is_valid():
-        context = {"workspace": request.workspace, "conversion": row, "preset_form": form}
+        context = {"workspace": request.workspace, "preset_form": form}
         return render(request, "studio/_preset_form.html", context, status=422)
+    row = form.cleaned_data["conversion"]
     preset = services.save_preset(
         workspace=request.workspace,
         user=request.user,
@@ -202,11 +200,3 @@ def preset_delete(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBas
 
 def _conversions(request: WorkspaceRequest) -> Any:
     return request.workspace.conversions.select_related("voice", "model", "source", "job", "created_by", "workspace")
-
-
-def _is_code(text: str) -> bool:
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True

@@ -136,7 +136,7 @@ def test_options_are_kept_as_a_preset_for_the_workspace(varied: Any, bob: Any, a
 def test_a_preset_needs_a_name_and_a_conversion_of_the_workspace(converted: Any, bob: Any, client_of: Any) -> None:
     client = client_of(bob)
     assert client.post("/w/acme/presets/", {"conversion": str(converted.code), "name": ""}).status_code == 422
-    assert client.post("/w/acme/presets/", {"conversion": "x", "name": "A"}).status_code == 404
+    assert client.post("/w/acme/presets/", {"conversion": "x", "name": "A"}).status_code == 422
     assert not converted.workspace.conversion_presets.exists()
 
 
