@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -15,10 +16,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from apps.jobs.lifeline import die_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
 # Set for the tests in this process; the stack has its own.
@@ -33,6 +37,25 @@ UNWANTED = (
     "EMAIL_URL",
 )
 START_SECONDS = 120.0
+# Runs code that comes as JSON lines, in one Django that stays: starting it anew takes more than a second.
+SHELL = """
+import contextlib, json, os, sys, traceback
+sys.path.insert(0, os.getcwd())
+import django
+django.setup()
+from django.db import connections
+for line in sys.stdin:
+    given, code = json.loads(line)
+    names = dict(given)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            exec(code, names)
+        outcome = {"result": names.get("result")}
+    except Exception:
+        outcome = {"error": traceback.format_exc()}
+    connections.close_all()
+    print(json.dumps(outcome, default=str), flush=True)
+"""
 
 
 @dataclass
@@ -44,28 +67,38 @@ class Stack:
     process: subprocess.Popen[str]
     environment: dict[str, str]
     log: Path
+    _shell: subprocess.Popen[str] | None = None
 
     def django(self, code: str, *, timeout: float = 120.0, **given: Any) -> Any:
         """Run Python code in the site's own Django and return what it assigns to ``result``, as JSON carries it.
 
         ``given`` are names that the code may use (JSON values). What the code raises fails the test.
         """
-        program = (
-            "import json, os, sys, django; sys.path.insert(0, os.getcwd()); django.setup(); "
-            "given, code = json.loads(sys.stdin.read()); names = dict(given); exec(code, names); "
-            "sys.stdout.write('\\n' + json.dumps(names.get('result'), default=str))"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            input=json.dumps([given, code]),
-            env={**self.environment, "DJANGO_SETTINGS_MODULE": "voicecloud.settings"},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.rsplit("\n", 1)[-1])
+        if self._shell is None or self._shell.poll() is not None:
+            self._shell = subprocess.Popen(
+                [sys.executable, "-c", SHELL],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**self.environment, "DJANGO_SETTINGS_MODULE": "voicecloud.settings"},
+                cwd=ROOT,
+                text=True,
+                preexec_fn=partial(die_with_parent, os.getpid()),
+            )
+        assert self._shell.stdin is not None
+        assert self._shell.stdout is not None
+        self._shell.stdin.write(json.dumps([given, code]) + "\n")
+        self._shell.stdin.flush()
+        assert select.select([self._shell.stdout], [], [], timeout)[0], f"no answer within {timeout} s to:\n{code}"
+        outcome = json.loads(self._shell.stdout.readline())
+        assert "error" not in outcome, outcome["error"]
+        return outcome["result"]
+
+    def close_shell(self) -> None:
+        """End the process that ``django`` uses."""
+        if self._shell is not None:
+            self._shell.kill()
+            self._shell.communicate()
+            self._shell = None
 
     def processes(self) -> dict[int, str]:
         """Return the process numbers and command lines of all that lives in this stack, but for zombies."""
@@ -77,7 +110,8 @@ class Stack:
                 line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             except OSError:
                 continue
-            if line and (mark in words or str(self.data) in line):
+            shell = self._shell is not None and self._shell.pid == int(folder.name)
+            if line and not shell and (mark in words or str(self.data) in line):
                 found[int(folder.name)] = line
         return found
 
@@ -156,6 +190,7 @@ def running(data: Path, **environment: str) -> Iterator[Stack]:
             time.sleep(0.1)
         yield stack
     finally:
+        stack.close_shell()
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             try:
