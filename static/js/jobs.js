@@ -25,11 +25,17 @@ export function watchJobs(tell) {
     setTimeout(() => document.body.dispatchEvent(new CustomEvent("job-ended", { detail })));
   };
   remember(document);
-  document.addEventListener("htmx:wsAfterMessage", (event) => {
-    // The card may have no place on this page, so it is read from the message.
+  document.addEventListener("htmx:wsBeforeMessage", (event) => {
     const message = new DOMParser().parseFromString(event.detail.message, "text/html");
-    for (const card of message.querySelectorAll(FINISHED)) end(card);
     remember(message);
+    for (const card of message.querySelectorAll(FINISHED)) end(card);
+    // Placed here rather than by htmx, to which a card without a place on this page would be an error.
+    event.preventDefault();
+    for (const card of message.querySelectorAll("[hx-swap-oob]")) {
+      const place = document.getElementById(card.id);
+      card.removeAttribute("hx-swap-oob");
+      if (place) htmx.swap(place, card.outerHTML, { swapStyle: "outerHTML" });
+    }
   });
   document.addEventListener("htmx:load", (event) => {
     const place = event.detail.elt.parentElement ?? document;
