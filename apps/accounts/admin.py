@@ -54,8 +54,8 @@ class WorkspaceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Workspace]:
         """Count the members once for the whole list."""
-        rows = super().get_queryset(request).annotate(member_count=Count("memberships", distinct=True))
-        return rows.prefetch_related("memberships__user")
+        rows: QuerySet[Workspace] = super().get_queryset(request).prefetch_related("memberships__user")
+        return rows.annotate(member_count=Count("memberships", distinct=True))
 
     @admin.display(description="owner")
     def owner(self, workspace: Workspace) -> str:

@@ -58,23 +58,26 @@ class RoleForm(forms.Form):
     role = forms.ChoiceField(choices=ROLES, label="Role")
 
 
+class MemberField(forms.ModelChoiceField):  # type: ignore[type-arg]  # not generic at run time
+    """A member, shown by name."""
+
+    def label_from_instance(self, obj: Membership) -> str:
+        """Return how the pages call the member."""
+        return str(obj.user)
+
+
 class TransferForm(forms.Form):
     """The member who becomes the owner."""
-
-    member = forms.ModelChoiceField(
-        queryset=Membership.objects.none(),
-        to_field_name="code",
-        label="New owner",
-        help_text="You become an admin. Only the new owner can undo this.",
-    )
 
     def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         others = workspace.memberships.exclude(role=Role.OWNER).select_related("user")
-        field = self.fields["member"]
-        assert isinstance(field, forms.ModelChoiceField)
-        field.queryset = others
-        field.label_from_instance = lambda membership: str(membership.user)  # type: ignore[method-assign]
+        self.fields["member"] = MemberField(
+            others,
+            to_field_name="code",
+            label="New owner",
+            help_text="You become an admin. Only the new owner can undo this.",
+        )
 
 
 class DeleteWorkspaceForm(forms.Form):

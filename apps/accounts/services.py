@@ -10,6 +10,7 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.files.storage import Storage, default_storage
 from django.db import IntegrityError, transaction
@@ -116,7 +117,7 @@ def is_addressed_to(invitation: Invitation, user: User) -> bool:
     """Say whether the invitation was sent to this person: to their address, or to another that they proved."""
     if user.email.lower() == invitation.email:
         return True
-    return bool(user.emailaddress_set.filter(email__iexact=invitation.email, verified=True).exists())
+    return bool(EmailAddress.objects.filter(user=user, email__iexact=invitation.email, verified=True).exists())
 
 
 def accept(*, token: str, user: User) -> Membership:

@@ -1,0 +1,103 @@
+"""Fills a workspace with one of everything, with real stored files: what access tests try to reach."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.files.base import ContentFile
+from django.utils import timezone
+
+from apps.accounts import services
+from apps.jobs.models import Artifact, Job
+from apps.studio.models import Conversion, ConversionPreset, Source
+from apps.studio.options import defaults
+from apps.voices.models import Consent, Recording, Take, Upload, Voice, VoiceModel
+from tests.sounds import tone, wav_bytes
+
+WAV = {"content_type": "audio/wav", "sha256": "0" * 64}
+KIND = {"container": "wav", "codec": "pcm_s16le", "duration": 1.0, "sample_rate": 48000, "channels": 1}
+FIGURES = {
+    "start": 0.0,
+    "end": 1.0,
+    "snr_db": 40.0,
+    "clipping": 0.0,
+    "loudness_lufs": -20.0,
+    "speech_share": 1.0,
+    "usable": True,
+}
+GRADE = {
+    "f0_low_hz": 210.0,
+    "f0_median_hz": 220.0,
+    "f0_high_hz": 230.0,
+    "reverberation": 0.3,
+    "voiced_share": 0.9,
+    "speaker": [1.0, 0.0],
+    "same_speaker": 0.5,
+}
+
+
+def _done_job(workspace: Any, user: Any, kind: str) -> Job:
+    return Job.objects.create(
+        workspace=workspace,
+        created_by=user,
+        kind=kind,
+        title=f"{kind} of {workspace}",
+        task="apps.studio.tasks.run_conversion",
+        queue="gpu",
+        status="done",
+        progress=1.0,
+        started_at=timezone.now(),
+        ended_at=timezone.now(),
+    )
+
+
+def _voice(workspace: Any, user: Any, sound: bytes) -> dict[str, Any]:
+    voice = Voice.objects.create(workspace=workspace, name=f"Voice of {workspace}", created_by=user)
+    recording = Recording(voice=voice, name="one.wav", size=len(sound), **WAV, **KIND)
+    recording.file.save("one.wav", ContentFile(sound))
+    take = Take(recording=recording, f0_median_hz=220.0, **FIGURES)
+    take.grade = {**FIGURES, **GRADE}
+    take.file.save("take.flac", ContentFile(sound))
+    consent = Consent(voice=voice, statement="I agree.", full_name="Ada", is_own_voice=True, given_by=user)
+    consent.recording_type = "audio/wav"
+    consent.recording.save("spoken.wav", ContentFile(sound))
+    upload = Upload.objects.create(voice=voice, user=user, name="two.wav", size=1000)
+    model = VoiceModel(
+        voice=voice,
+        job=_done_job(workspace, user, "training"),
+        version=1,
+        kind="trained",
+        engine="toy",
+        preset="fast",
+        seconds_of_audio=1.0,
+        active=True,
+    )
+    model.file.save("model.voice", ContentFile(b"weights"))
+    return {"voice": voice, "recording": recording, "take": take, "consent": consent, "upload": upload, "model": model}
+
+
+def fill(workspace: Any, user: Any) -> dict[str, Any]:
+    """Give the workspace one of everything that ``user`` made; return it by the name of its kind."""
+    sound = wav_bytes(tone(1.0))
+    held = _voice(workspace, user, sound)
+    source = Source(workspace=workspace, name="song.wav", size=len(sound), created_by=user, **WAV, **KIND)
+    source.file.save("song.wav", ContentFile(sound))
+    job = _done_job(workspace, user, "conversion")
+    artifact = Artifact(workspace=workspace, job=job, kind="audio", name="song - voice.wav", size=len(sound), **WAV)
+    artifact.data = {"sample_rate": 48000, "samples": 48000, "channels": 1, "seconds": 1.0}
+    artifact.file.save("song.wav", ContentFile(sound))
+    conversion = Conversion.objects.create(
+        workspace=workspace,
+        voice=held["voice"],
+        model=held["model"],
+        source=source,
+        job=job,
+        created_by=user,
+        options=defaults(),
+        seed=1,
+    )
+    preset = ConversionPreset.objects.create(workspace=workspace, name="Mine", options=defaults(), created_by=user)
+    invitation, _ = services.invite(workspace=workspace, user=user, email="invited@example.org", role="viewer")
+    membership = workspace.memberships.exclude(role="owner").last() or workspace.memberships.get()
+    held |= {"source": source, "job": job, "artifact": artifact, "conversion": conversion, "preset": preset}
+    return held | {"invitation": invitation, "membership": membership, "workspace": workspace}
