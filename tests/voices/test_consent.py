@@ -31,8 +31,12 @@ def filled(voice: Any, terms: Any, **more: Any) -> dict[str, Any]:
     }
 
 
-def test_consent_is_kept_in_the_words_that_were_shown(client_of: Any, bob: Any, voice: Any, terms: Any, address: Any) -> None:
-    page = client_of(bob).post(address("consent") + "?preview", {"full_name": terms.full_name, "whose": "own", "speech": "on"})
+def test_consent_is_kept_in_the_words_that_were_shown(
+    client_of: Any, bob: Any, voice: Any, terms: Any, address: Any
+) -> None:
+    page = client_of(bob).post(
+        address("consent") + "?preview", {"full_name": terms.full_name, "whose": "own", "speech": "on"}
+    )
     assert "Anna Example, agree that recordings of my own voice" in page.content.decode()
     assert "for speech, not for commercial purposes" in page.content.decode()
     assert not Consent.objects.exists()
@@ -94,7 +98,13 @@ def test_a_spoken_statement_that_is_no_sound_is_refused(
     assert not Consent.objects.exists()
 
 
-@pytest.mark.parametrize("start", [lambda voice, user: train(voice=voice, user=user, options={}), lambda voice, user: make_instant(voice=voice, user=user)])
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda voice, user: train(voice=voice, user=user, options={}),
+        lambda voice, user: make_instant(voice=voice, user=user),
+    ],
+)
 def test_without_consent_nothing_is_trained(recorded: Any, bob: Any, start: Any) -> None:
     with pytest.raises(Refused, match="no consent in force") as refused:
         start(recorded, bob)
