@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WEB_NEVER_LOADS = ["torch", "librosa", "onnxruntime", "soundfile", "scipy", "numba"]
+
+
+def test_the_import_contracts_hold() -> None:
+    """Runs import-linter in a process of its own: it keeps a graph of the whole tree."""
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_web_process_loads_no_engine() -> None:
+    script = f"import sys, voicecloud.asgi; print(*[name for name in {WEB_NEVER_LOADS!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
+
+
+def test_nobody_imports_the_wiring() -> None:
+    for folder in ("apps", "ml"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text()
+            assert "import voicecloud" not in text and "from voicecloud" not in text, path
