@@ -20,6 +20,7 @@ WEB_PROCESSES = 2
 SWEEP_SECONDS = "5"
 PREPARE_SECONDS = 300
 ANSWER_SECONDS = 60.0
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where the site itself is reached then
 
 
 def main(arguments: list[str]) -> int:
@@ -53,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     held = processes.lock(data / "up.lock")
     listener = processes.listening_socket(options.host, options.port)
     port = listener.getsockname()[1]
-    address = f"http://{f'[{options.host}]' if ':' in options.host else options.host}:{port}"
+    address = own_address(options.host, port)
     os.environ.setdefault("SITE_URL", address)
     os.environ["VOICECLOUD_DATA"] = str(data)
     supervisor = Supervisor()
@@ -69,9 +70,10 @@ def run(options: argparse.Namespace) -> int:
         os.set_inheritable(listener.fileno(), True)
         web = command("web", "--fd", str(listener.fileno()))
         supervisor.start(*(Child(f"web {n + 1}", web, (listener.fileno(),)) for n in range(WEB_PROCESSES)))
-        supervisor.start(*workers(options.workers), Child("sweep", command("sweep", "--every", SWEEP_SECONDS)))
         if wait_for_answer(supervisor, f"{address}/healthz"):
             print(f"voicecloud answers on {address}/  (data: {data}; stop with Ctrl-C)", flush=True)
+            # Later than the pages, as they load much and share the cores.
+            supervisor.start(*workers(options.workers), Child("sweep", command("sweep", "--every", SWEEP_SECONDS)))
         supervisor.run()
     finally:
         supervisor.stop()
@@ -82,6 +84,14 @@ def run(options: argparse.Namespace) -> int:
                 own_socket.unlink(missing_ok=True)
                 own_socket.parent.rmdir()
     return 0
+
+
+def own_address(host: str, port: int) -> str:
+    """Return where this machine itself reaches the site."""
+    if host in WILDCARDS:
+        print("Other machines reach this site once SITE_URL names the address that they use.", flush=True)
+        host = WILDCARDS[host]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def command(*arguments: str) -> list[str]:
