@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from django.urls import reverse
+from django.utils import timezone
 
 from apps.accounts.models import Workspace
 from apps.studio.models import Conversion
@@ -29,6 +30,8 @@ def first_run(workspace: Workspace) -> list[Step]:
     slug = workspace.slug
     voice = Voice.objects.filter(workspace=workspace).order_by("created_at").first()
     voice_url = reverse("voices:detail", args=[slug, voice.code]) if voice else reverse("voices:new", args=[slug])
+    in_time = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    consents = Consent.objects.filter(in_time, voice__workspace=workspace)
     recorded = Recording.objects.filter(voice__workspace=workspace).aggregate(seconds=Sum("duration"))["seconds"] or 0.0
     return [
         Step("Make a voice", "Give it the name of the person who is heard in it.", voice_url, voice is not None),
@@ -42,7 +45,7 @@ def first_run(workspace: Workspace) -> list[Step]:
             "Give consent",
             "Nothing is trained until the person has agreed.",
             voice_url,
-            Consent.objects.filter(voice__workspace=workspace, withdrawn_at=None).exists(),
+            consents.filter(withdrawn_at=None).exists(),
         ),
         Step(
             "Train it",

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import django_rq
+import pytest
+from django.test import Client
+from rq import SimpleWorker
+
+from apps.pages import health
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def ready() -> tuple[int, dict[str, Any]]:
+    answer = Client().get("/readyz")
+    return answer.status_code, answer.json()["checks"]
+
+
+def test_the_process_says_that_it_lives_without_asking_anybody(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):
+        answer = Client().get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"ok": True})
+
+
+def test_all_is_ready_when_all_is_there() -> None:
+    status, checks = ready()
+    assert status == 200 and set(checks) == {"database", "redis", "storage", "workers"}
+
+
+def test_a_worker_for_each_queue_must_have_been_seen(settings: Any) -> None:
+    settings.JOBS_INLINE = False
+    assert ready()[1]["workers"]["ok"] is False
+    gpu = SimpleWorker([django_rq.get_queue("gpu")], connection=django_rq.get_connection("gpu"))
+    default = SimpleWorker([django_rq.get_queue("default")], connection=django_rq.get_connection("default"))
+    gpu.register_birth()
+    assert ready()[0] == 503, "one queue has nobody"
+    default.register_birth()
+    assert ready()[0] == 200
+    long_ago = (datetime.now(UTC) - timedelta(seconds=200)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    default.connection.hset(default.key, "last_heartbeat", long_ago)
+    assert ready()[0] == 503, "killed long ago"
+    gpu.register_death()
+    default.register_death()
+
+
+@pytest.mark.parametrize("name", ["database", "redis", "storage", "workers"])
+def test_one_thing_that_is_down_is_named_without_its_secrets(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def fail() -> None:
+        raise OSError("redis://:hunter2@redis.internal refused")
+
+    monkeypatch.setitem(health.CHECKS, name, fail)
+    answer = Client().get("/readyz")
+    assert answer.status_code == 503
+    assert [key for key, check in answer.json()["checks"].items() if not check["ok"]] == [name]
+    assert "hunter2" not in answer.content.decode()
+
+
+def test_a_real_redis_that_is_gone_is_noticed(settings: Any) -> None:
+    settings.REDIS_URL = "unix:///nowhere/redis.sock?db=0"
+    assert ready()[1]["redis"]["ok"] is False
+
+
+def test_what_hangs_is_cut_off_and_does_not_hold_up_the_next_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "LIMIT_SECONDS", 0.3)
+    released = threading.Event()
+    monkeypatch.setitem(health.CHECKS, "storage", lambda: released.wait(20) and None)
+    started = time.monotonic()
+    for _ in range(4):
+        status, checks = ready()
+        assert status == 503 and "no answer" in checks["storage"]["reason"]
+        assert checks["database"]["ok"] is True
+    assert time.monotonic() - started < 4
+    released.set()
