@@ -25,7 +25,7 @@ from ml.speaker import SpeakerEncoder
 from ml.spectral import loudness, mel_of_power, power
 
 FRAMES, RATE, JUDGED_RATE = 101, 1e-3, 4e-4
-BATCH, JUDGED_BATCH = 16, 12
+BATCH, JUDGED_BATCH = 16, 10
 SPEEDS = (0.71, 0.84, 1.0, 1.0, 1.0, 1.0, 1.0, 1.19, 1.41, 1.68, 2.0)
 """Slower and faster copies stand for lower and higher voices, up to the range of singing."""
 SHARES = {
@@ -103,11 +103,11 @@ class Batches:
         return z
 
     def voice(self, speaker: str, speed: float, generator: np.random.Generator) -> Tensor:
-        """The speaker's embedding at a speed: mean over up to 4 pieces of 3 s, made once."""
+        """The speaker's embedding at a speed: mean over up to 2 pieces of 3 s, made once."""
         key = (speaker, speed)
         if key not in self._voices:
             spoken = self.by_speaker[speaker]
-            picked = generator.choice(len(spoken), min(4, len(spoken)), replace=False)
+            picked = generator.choice(len(spoken), min(2, len(spoken)), replace=False)
             pieces = [cut(spoken[which], ANALYSIS_RATE, 3 * FRAME_RATE + 1, speed, generator) for which in picked]
             embedded = [self.speaker.embed(torch.from_numpy(piece.samples)) for piece in pieces]
             self._voices[key] = nn.functional.normalize(torch.stack(embedded).mean(0), dim=-1)
