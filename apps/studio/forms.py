@@ -32,7 +32,7 @@ class ConversionForm(forms.Form):
     )
     upload = forms.FileField(
         required=False,
-        label="Audio file",
+        label="A new audio file",
         help_text="Speech or singing without accompaniment: WAV, FLAC, MP3, M4A, OGG, AIFF or WebM.",
         widget=forms.FileInput(attrs={"accept": "audio/*,.flac,.m4a,.ogg,.opus,.webm,.aif,.aiff", "hx-preserve": ""}),
     )
@@ -40,8 +40,8 @@ class ConversionForm(forms.Form):
         queryset=Source.objects.none(),
         to_field_name="code",
         required=False,
-        label="or one from before",
-        empty_label="None: use the file above",
+        label="or a file from before",
+        empty_label="None, a new file",
     )
     preset = forms.ChoiceField(
         choices=[(name, entry.label) for name, entry in PRESETS.items()], widget=forms.RadioSelect
@@ -104,7 +104,7 @@ class ConversionForm(forms.Form):
         earlier = workspace.sources.all()
         _choose(self.fields["source"], earlier)
         shown = [(str(one.code), one.name) for one in earlier[:EARLIER_SOURCES]]
-        self.fields["source"].widget.choices = [("", "None: use the file above"), *shown]
+        self.fields["source"].widget.choices = [("", "None, a new file"), *shown]
         _choose(self.fields["parent"], workspace.conversions.all())
 
     def clean(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class ConversionForm(forms.Form):
             if upload is None and source is None:
                 self.add_error("upload", "Choose an audio file, or one from before.")
             elif upload is not None and source is not None:
-                self.add_error("source", "Choose a file or one from before, not both: set this to None.")
+                self.add_error("source", "Choose a file or one from before, not both: set this to “None, a new file”.")
         if cleaned.get("pitch_mode") == MANUAL and cleaned.get("semitones") is None and "semitones" not in self.errors:
             self.add_error("semitones", "Say by how many semitones, from -24 to 24.")
         return cleaned

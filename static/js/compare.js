@@ -3,7 +3,10 @@
 
 import { Controls, Track, bindKeys, element, everywhere } from "./track.js";
 
-const LARGEST_DRIFT = 0.03; // seconds that the unheard one may be off before it is put right
+// Seconds that the unheard one may be off before it is moved. Below, it runs a little faster or slower until it is
+// level: a move takes the browser some 50 ms, so it could never come closer than that by moves.
+const LARGEST_DRIFT = 0.3;
+const LARGEST_HASTE = 0.15;
 
 /** Two tracks that behave like one. Position and length are those of the heard one. */
 class Pair extends EventTarget {
@@ -12,13 +15,12 @@ class Pair extends EventTarget {
     this.host = host;
     this.tracks = tracks;
     this.heard = 1;
-    this.stop = tracks[0].stop;
-    // The first track's element is the one whose play and pause the controls follow.
-    this.audio = tracks[0].audio;
+    this.speed = 1;
     for (const track of tracks) {
       track.addEventListener("moved", () => this.moved(track));
       track.addEventListener("sought", (event) => this.seek(event.detail));
-      track.audio.addEventListener("ended", () => this.pause(), { signal: this.stop.signal });
+      for (const name of ["play", "pause"]) track.addEventListener(name, () => this.dispatchEvent(new Event(name)));
+      track.addEventListener("ended", () => this.ended(track));
     }
     this.hear(1);
   }
@@ -45,16 +47,30 @@ class Pair extends EventTarget {
 
   moved(track) {
     if (track !== this.current) return;
-    const drift = Math.abs(this.other.time - this.time);
-    // Only the unheard one is ever moved, so that putting it right is never heard.
-    if (drift > LARGEST_DRIFT && !this.other.audio.seeking && !this.current.audio.seeking) {
-      if (this.time < this.other.duration) this.other.seek(this.time);
-    }
+    this.level();
     this.dispatchEvent(new Event("moved"));
+  }
+
+  /** Brings the unheard one to where the heard one is; it alone is touched, so that nobody hears it. */
+  level() {
+    if (this.other.audio.seeking || this.current.audio.seeking) return;
+    const late = this.time - this.other.time;
+    if (Math.abs(late) > LARGEST_DRIFT) {
+      if (this.time < this.other.duration) this.other.seek(this.time);
+      this.other.rate = this.speed;
+    } else {
+      this.other.rate = this.speed * (1 + Math.min(LARGEST_HASTE, Math.max(-LARGEST_HASTE, 2 * late)));
+    }
+  }
+
+  ended(track) {
+    if (track === this.current) this.pause();
+    this.dispatchEvent(new Event("ended"));
   }
 
   hear(index) {
     this.heard = index;
+    this.current.rate = this.speed;
     this.current.audio.muted = false;
     this.other.audio.muted = true;
     for (const track of this.tracks) track.host.classList.toggle("is-heard", track === this.current);
@@ -66,7 +82,7 @@ class Pair extends EventTarget {
   }
 
   async play() {
-    if (this.time >= this.duration - 0.05) this.seek(0);
+    if (this.time >= this.duration - 0.1) this.seek(0);
     else this.other.seek(this.time);
     await Promise.all(this.tracks.map((track) => track.play()));
   }
@@ -76,6 +92,7 @@ class Pair extends EventTarget {
   }
 
   set rate(value) {
+    this.speed = value;
     for (const track of this.tracks) track.rate = value;
   }
 

@@ -66,7 +66,7 @@ function scales(data, width) {
   const x = (value) => left + ((value - xs[0]) / (xs[1] - xs[0] || 1)) * (right - left);
   const onScale = (value) => bottom - ((value - ys[0]) / (ys[1] - ys[0] || 1)) * (bottom - top);
   const yTicks = notes
-    ? noteTicks(ys[0], ys[1], 6).map((note) => [onScale(note), noteName(note), `${hertz(note).toFixed(0)}`])
+    ? noteTicks(ys[0], ys[1], 9).map((note) => [onScale(note), noteName(note), `${hertz(note).toFixed(0)}`])
     : ticks(ys[0], ys[1], 5).map((value) => [onScale(value), short(value), ""]);
   const xTicks = ticks(xs[0], xs[1], Math.max(2, Math.floor(width / 110))).map((value) => [x(value), short(value)]);
   return { x, y: (value) => onScale(inner(value)), xTicks, yTicks, left, right, top, bottom, notes };

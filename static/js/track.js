@@ -93,6 +93,9 @@ export class Track extends EventTarget {
     for (const name of ["timeupdate", "seeked", "durationchange", "ended", "emptied"]) {
       this.audio.addEventListener(name, () => this.show(), { signal: this.stop.signal });
     }
+    for (const name of ["play", "pause", "ended"]) {
+      this.audio.addEventListener(name, () => this.dispatchEvent(new Event(name)), { signal: this.stop.signal });
+    }
     this.watch();
     this.show();
   }
@@ -196,9 +199,7 @@ export class Controls {
     this.button.addEventListener("click", () => this.toggle());
     this.time = element("span", { class: "player-time figure", "aria-hidden": "true" });
     this.options = this.folded();
-    for (const name of ["play", "pause", "ended"]) {
-      deck.audio.addEventListener(name, () => this.show(), { signal: deck.stop.signal });
-    }
+    for (const name of ["play", "pause", "ended"]) deck.addEventListener(name, () => this.show());
     deck.addEventListener("moved", () => this.showTime());
     this.show();
     this.showTime();
