@@ -18,6 +18,7 @@ from ml.errors import AudioError
 from ml.spectral import loudness
 
 SHORTEST_VOICE_SECONDS = 3.0
+LEAST_VOICED_FRAMES = 50
 _BANDWIDTH_DEPTH_DB = 75.0
 
 
@@ -41,7 +42,7 @@ class TakeSet:
 def load_takes(paths: Sequence[Path], f0_method: str, report: Report) -> TakeSet:
     """Reads takes (WAV or FLAC) and finds their pitch, loudness and bandwidth; `report` runs from 0 to 1.
 
-    Raises AudioError when there is less than `SHORTEST_VOICE_SECONDS` of sound, or no voiced frame in it.
+    Raises AudioError when there is less than `SHORTEST_VOICE_SECONDS` of sound, or under half a second of it is voiced.
     """
     found = TakeSet(list(paths), [], [], [], [])
     for index, path in enumerate(paths):
@@ -57,7 +58,7 @@ def load_takes(paths: Sequence[Path], f0_method: str, report: Report) -> TakeSet
             f"The takes last {found.seconds:.1f} s in all; "
             f"a voice needs at least {SHORTEST_VOICE_SECONDS:.0f} s of speech."
         )
-    if not any((track > 0).any() for track in found.f0):
+    if sum(int((track > 0).sum()) for track in found.f0) < LEAST_VOICED_FRAMES:
         raise AudioError("No voice can be heard in the takes; record speech or singing closer to the microphone.")
     return found
 

@@ -85,7 +85,7 @@ def decay_seconds(level: Array) -> float:
     """Seconds for a fall of 60 dB, from levels (T,) in dB per 10 ms where the sound falls freely.
 
     A blind estimate in the manner of Ratnam et al. (2003): a room cannot let sound fall faster than its own decay,
-    so the fastest tenth of all falls of at least 120 ms and 10 dB tells of the room and not of the voice. Returns 0
+    so the fastest quarter of all falls over 120 ms and at least 4 dB tells of the room and not of the voice. Returns 0
     when nothing falls so far.
     """
     span = 12
@@ -94,10 +94,10 @@ def decay_seconds(level: Array) -> float:
     smooth = np.convolve(np.pad(level, 2, mode="edge"), np.full(5, 0.2), mode="valid")
     falls = smooth[:-span] - smooth[span:]
     windows = np.lib.stride_tricks.sliding_window_view(np.diff(smooth), span)
-    free = (windows <= 0.0).all(axis=1) & (falls[: len(windows)] >= 10.0)
+    free = (windows <= 0.3).all(axis=1) & (falls[: len(windows)] >= 4.0)
     if not free.any():
         return 0.0
-    steepest = float(np.percentile(falls[: len(windows)][free], 90))
+    steepest = float(np.percentile(falls[: len(windows)][free], 75))
     return 60.0 / steepest * span / 100.0
 
 

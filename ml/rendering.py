@@ -19,6 +19,7 @@ Array = NDArray[np.float32]
 
 SHORTEST_PIECE, LONGEST_PIECE = 600, 1200  # frames: pieces of 6 to 12 s, cut where it is quietest
 CONTEXT = 80  # frames on each side: more than the receptive fields of content encoder and decoder together
+SHORTEST_SPAN = 20  # frames
 FADE = 2  # frames of cross-fade on each side of a cut
 SILENCE_DB = -62.0
 
@@ -77,7 +78,9 @@ def _piece(
     voice: Voice, heard: Heard, target: Array, options: ConvertOptions, rate: int, first: int, last: int, index: int
 ) -> Piece:
     samples = read_span(heard.path, first * ANALYSIS_HOP, last * ANALYSIS_HOP)
-    count = 1 + len(samples) // ANALYSIS_HOP
+    # Whole frames, and never fewer than a synthesis window wants; what is too much is cut off when it is written.
+    count = max(SHORTEST_SPAN, -(-len(samples) // ANALYSIS_HOP)) + 1
+    samples = fit(samples, (count - 1) * ANALYSIS_HOP)
     voiced = heard.loudness[target > 0]
     return Piece(
         samples=samples,
