@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import soundfile
 
+from ml import checkpoint
 from ml.__main__ import main
 from tests.bad_audio import BAD_FILES
 from tests.ml.conftest import write_speech
@@ -33,12 +36,17 @@ def test_a_voice_is_trained_and_used(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_stopped_training_is_resumed_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recording = str(write_speech(tmp_path / "a.wav", 6.0))
-    voice = tmp_path / "my.voice"
-    command = [sys.executable, "-m", "ml", "train", str(voice), recording, "--steps", "100000", *TOY]
-    with pytest.raises(subprocess.TimeoutExpired):
-        subprocess.run(command, timeout=15, cwd=Path(__file__).parents[2], check=False, capture_output=True)
-    assert (tmp_path / "my.voice.work" / "run" / "state.safetensors").exists()
-    assert main(["train", str(voice), recording, "--steps", "90000", "--resume", "--quiet", *TOY]) == 2
+    voice, state = tmp_path / "my.voice", tmp_path / "my.voice.work" / "run" / "state.safetensors"
+    command = [sys.executable, "-m", "ml", "train", str(voice), recording, "--steps", "40000", *TOY]
+    stopped = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not state.exists() and stopped.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    stopped.send_signal(signal.SIGINT)
+    assert b"--resume" in stopped.communicate(timeout=60)[1] and stopped.returncode == 130
+    reached = checkpoint.load(state)[1]["progress"]["step"]
+    assert 0 < reached < 40000 and not voice.exists()
+    assert main(["train", str(voice), recording, "--steps", "30000", "--resume", "--quiet", *TOY]) == 2
     assert "other takes or options" in capsys.readouterr().err
 
 
