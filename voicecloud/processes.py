@@ -23,7 +23,7 @@ from apps.jobs.lifeline import die_with_parent
 
 # What a unix socket's address can hold, less its closing zero.
 SOCKET_PATH_BYTES = 107
-LONGEST_WAIT_SECONDS = 30.0
+LONGEST_WAIT_SECONDS = 5.0
 STEADY_SECONDS = 60.0
 
 

@@ -96,6 +96,7 @@ class Run:
         self.workdir = folder_of(job.code) / "work"
         self._reported_at = 0.0
         self._mirrored_at = time.monotonic()
+        self._kept_at = 0
 
     @cached_property
     def engine(self) -> Engine:
@@ -141,6 +142,8 @@ class Run:
         if not mine.update(progress=shown, stage=stage[:100], heartbeat_at=timezone.now()):
             raise Cancelled
         publish(self.job)
+        if self._work_changed():
+            self.keep_checkpoint()
 
     def keep(
         self,
@@ -203,8 +206,9 @@ class Run:
             services.end(self.job.pk, status=Status.DONE, attempt=self.attempt)
 
     def keep_checkpoint(self) -> None:
-        """Say that the work folder holds a newer checkpoint; at most once a minute a copy goes to the storage, so
-        that another machine can go on from it.
+        """Say that the work folder holds a newer checkpoint, as ``report`` does when it sees one.
+
+        At most once a minute a copy goes to the storage, so that another machine can go on from it.
         """
         Job.objects.filter(pk=self.job.pk, attempt=self.attempt, checkpoint_attempt__lt=self.attempt).update(
             checkpoint_attempt=self.attempt
@@ -212,6 +216,13 @@ class Run:
         if time.monotonic() - self._mirrored_at >= MIRROR_EVERY_SECONDS:
             self._mirror()
             self._mirrored_at = time.monotonic()
+
+    def _work_changed(self) -> bool:
+        """Say whether a file of the work folder is newer than when this was asked last; the first answer is no."""
+        newest = max((path.stat().st_mtime_ns for path in self.workdir.iterdir()), default=0)
+        changed = newest > self._kept_at > 0
+        self._kept_at = max(newest, self._kept_at, 1)
+        return changed
 
     def end(self, status: Status, *, message: str = "", error_id: str = "") -> None:
         """End the job if it is still this attempt's."""

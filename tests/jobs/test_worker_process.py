@@ -79,7 +79,7 @@ def test_the_body_hears_of_a_cancel_and_stops_well_within_five_seconds(site: Sta
     assert site.django(CANCEL, pk=pk)
     job = until(site, pk, "cancelled")
     assert job["stopping"] < 2.0
-    assert not (site.data / "jobs" / job["code"]).exists()
+    site.wait_until(lambda: not (site.data / "jobs" / job["code"]).exists(), seconds=10)
 
 
 def test_a_body_that_hears_nothing_is_killed_within_five_seconds_and_leaves_no_files(site: Stack) -> None:
@@ -89,7 +89,7 @@ def test_a_body_that_hears_nothing_is_killed_within_five_seconds_and_leaves_no_f
     assert site.django(CANCEL, pk=pk)
     job = until(site, pk, "cancelled")
     assert job["stopping"] < 5.0
-    assert not (site.data / "jobs" / code).exists()
+    site.wait_until(lambda: not (site.data / "jobs" / code).exists(), seconds=10)
 
 
 def test_a_job_over_its_limit_fails_with_a_sentence(site: Stack) -> None:
