@@ -62,3 +62,11 @@ def test_an_invitations_hash_is_not_shown(staff: Client) -> None:
     invitation = Invitation.objects.get()
     page = staff.get(reverse("admin:accounts_invitation_change", args=[invitation.pk]))
     assert invitation.token_hash not in page.content.decode()
+
+
+def test_staff_make_a_person_by_address(staff: Client) -> None:
+    add = reverse("admin:accounts_user_add")
+    assert staff.get(add).status_code == 200
+    password = {"password1": "correct-horse-battery", "password2": "correct-horse-battery", "usable_password": "true"}
+    assert staff.post(add, {"email": "made@example.org", **password}).status_code == 302
+    assert User.objects.get(email="made@example.org").check_password("correct-horse-battery")

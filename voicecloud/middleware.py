@@ -36,11 +36,9 @@ class RequestIdMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         code = uuid.uuid4().hex
         request.request_id = code  # type: ignore[attr-defined]  # the page of a fault of ours shows it
-        token = request_id.set(code)
-        try:
-            response = self.get_response(request)
-        finally:
-            request_id.reset(token)
+        # Never set back: Django writes its own line about a 4xx after all middleware, and the next request sets its own.
+        request_id.set(code)
+        response = self.get_response(request)
         response["X-Request-ID"] = code
         return response
 

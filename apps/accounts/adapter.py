@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import smtplib
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
@@ -11,6 +13,9 @@ from django.http import HttpRequest
 
 from apps.accounts.models import User
 from apps.accounts.services import create_workspace
+from apps.errors import Refused
+
+logger = logging.getLogger(__name__)
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no types for mypy
@@ -25,6 +30,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         return user
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Send one of allauth's letters, signed with the site's own name and address."""
+        """Send one of allauth's letters, signed with the site's own name and address.
+
+        Raises Refused when the mail server fails: what the letter was for cannot go on, but can be tried again.
+        """
         site = {"SITE_NAME": settings.SITE_NAME, "SITE_URL": settings.SITE_URL}
-        super().send_mail(template_prefix, email, {**site, **context})
+        try:
+            super().send_mail(template_prefix, email, {**site, **context})
+        except (OSError, smtplib.SMTPException) as error:
+            logger.exception("The letter %s could not be sent", template_prefix)
+            raise Refused("The letter could not be sent just now. Try again in a few minutes.", status=503) from error

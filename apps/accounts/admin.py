@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.forms import AdminUserCreationForm
 from django.contrib.auth.models import Group
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
@@ -15,10 +16,19 @@ from apps.accounts.models import AuditEvent, Invitation, Membership, User, Works
 admin.site.unregister(Group)  # rights come from memberships; groups would be a second way
 
 
+class NewPersonForm(AdminUserCreationForm):  # type: ignore[type-arg]  # not generic at run time
+    """A new person has an address and no user name."""
+
+    class Meta:
+        model = User
+        fields = ("email",)
+
+
 @admin.register(User)
 class PersonAdmin(UserAdmin):  # type: ignore[type-arg]  # not generic at run time
     """People, by e-mail address."""
 
+    add_form = NewPersonForm
     ordering = ("-date_joined",)
     list_display = ("email", "name", "is_active", "is_staff", "date_joined", "last_login")
     list_filter = ("is_active", "is_staff", "date_joined")

@@ -21,6 +21,9 @@ from apps.accounts.models import AuditEvent, Invitation, Membership, Role, User,
 from apps.errors import Refused
 
 OPEN_INVITATIONS_MAX = 100
+INVITATIONS_PER_DAY = 200  # letters to strangers, in the site's name
+OWNED_MAX = 50
+INVITED = "invitation.sent"
 
 
 def audit(
@@ -34,6 +37,8 @@ def audit(
 
 def create_workspace(*, user: User, name: str, personal: bool = False) -> Workspace:
     """Make a workspace that ``user`` owns; its address is made from ``name`` and is free for sure."""
+    if Membership.objects.filter(user=user, role=Role.OWNER).count() >= OWNED_MAX:
+        raise Refused(f"You own {OWNED_MAX} workspaces. Hand one over or delete one first.", status=409)
     base = slugify(name)[:50].strip("-") or "workspace"
     for attempt in range(6):
         slug = base if attempt == 0 else f"{base}-{secrets.token_hex(3)}"
@@ -79,6 +84,9 @@ def invite(*, workspace: Workspace, user: User, email: str, role: str) -> tuple[
         if workspace.memberships.filter(user__email__iexact=email).exists():
             raise Refused(f"{email} is already a member of this workspace.", status=409)
         workspace.invitations.filter(email=email, accepted_at=None).delete()
+        sent = workspace.audit_events.filter(action=INVITED, created_at__gt=timezone.now() - timedelta(days=1))
+        if sent.count() >= INVITATIONS_PER_DAY:
+            raise Refused(f"{INVITATIONS_PER_DAY} invitations were sent today. Go on tomorrow.", status=429)
         open_ones = workspace.invitations.filter(accepted_at=None, expires_at__gt=timezone.now()).count()
         if open_ones >= OPEN_INVITATIONS_MAX:
             raise Refused(f"{OPEN_INVITATIONS_MAX} invitations are open. Withdraw some first.", status=409)
@@ -90,7 +98,7 @@ def invite(*, workspace: Workspace, user: User, email: str, role: str) -> tuple[
             invited_by=user,
             expires_at=timezone.now() + timedelta(days=settings.INVITATION_DAYS),
         )
-        audit(workspace=workspace, user=user, action="invitation.sent", target=email, data={"role": role})
+        audit(workspace=workspace, user=user, action=INVITED, target=email, data={"role": role})
     return invitation, token
 
 

@@ -137,3 +137,15 @@ def test_subjects_cannot_carry_a_second_header(acme: Any, alice: Any, client_of:
     client_of(alice).post("/w/acme/team/invite/", {"email": "new@example.org", "role": "viewer"})
     assert mail.outbox[0].recipients() == ["new@example.org"]
     assert "\n" not in mail.outbox[0].subject
+
+
+def test_a_workspace_cannot_send_letters_without_end(
+    acme: Any, alice: Any, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "INVITATIONS_PER_DAY", 2)
+    client = client_of(alice)
+    for _ in range(3):
+        answer = client.post("/w/acme/team/invite/", {"email": "new@example.org", "role": "viewer"})
+        Invitation.objects.all().delete()
+    assert answer.status_code == 422 and "Go on tomorrow" in answer.content.decode()
+    assert len(mail.outbox) == 2

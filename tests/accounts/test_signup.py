@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.core.cache import cache
 from django.test import Client
 
 from apps.accounts import adapter
@@ -102,3 +103,17 @@ def test_logging_out_needs_a_post(alice: Any, client_of: Callable[[Any], Client]
     assert "_auth_user_id" in client.session
     client.post("/accounts/logout/")
     assert "_auth_user_id" not in client.session
+
+
+def test_a_mail_server_that_fails_is_said_and_the_log_in_sends_another_code(db: None, settings: Any) -> None:
+    working = settings.EMAIL_BACKEND
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+    client = Client()
+    answer = sign_up(client)
+    assert answer.status_code == 503 and "could not be sent just now" in answer.content.decode()
+    settings.EMAIL_BACKEND = working
+    cache.clear()
+    client.post("/accounts/login/", {"login": "dora@example.org", "password": PASSWORD})
+    client.post("/accounts/confirm-email/", {"code": code_in(mail.outbox[-1].body)})
+    assert client.session["_auth_user_id"] == str(User.objects.get().pk)

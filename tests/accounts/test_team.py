@@ -137,3 +137,11 @@ def test_a_new_workspace_belongs_to_who_made_it(charlie: Any, client_of: ClientO
 def test_a_name_without_letters_still_gets_an_address(charlie: Any) -> None:
     assert services.create_workspace(user=charlie, name="東京").slug == "workspace"
     assert services.create_workspace(user=charlie, name="♫").slug.startswith("workspace-")
+
+
+def test_one_person_cannot_own_workspaces_without_end(
+    charlie: Any, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "OWNED_MAX", 1)
+    answer = client_of(charlie).post("/workspaces/new/", {"name": "One more"})
+    assert answer.status_code == 409 and "Hand one over" in answer.content.decode()
