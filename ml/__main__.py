@@ -105,6 +105,7 @@ def _add_evaluate(commands: Any, shared: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--retrieval", type=float, default=0.3)
     evaluate.add_argument("--work", type=Path, default=Path(".work/evaluation"), help="what is made is kept here")
     evaluate.add_argument("--limit", type=int, help="at most so many voices")
+    evaluate.add_argument("--sources-a-voice", type=int, default=12)
     evaluate.add_argument("--json", type=Path, help="write all figures here")
     evaluate.set_defaults(run=_evaluate)
 
@@ -202,6 +203,7 @@ def _evaluate(chosen: argparse.Namespace) -> None:
         retrieval=chosen.retrieval,
         work=chosen.work,
         limit=chosen.limit,
+        sources_a_voice=chosen.sources_a_voice,
         threads=chosen.threads,
         report=_progress(chosen.quiet),
     )

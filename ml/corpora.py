@@ -58,20 +58,20 @@ def read_manifest(folder: Path) -> list[Clip]:
         ]
 
 
-def development_trials(folder: Path) -> list[Trial]:
+def development_trials(folder: Path, sources: int = SOURCES_A_VOICE) -> list[Trial]:
     """The development set's voices: three quarters of a target's files, at most 60 s, to train on; the rest to test."""
     clips = [clip for clip in read_manifest(folder) if clip.sex and clip.transcript]
     names = sorted({clip.speaker for clip in clips if "target" in clip.role})
-    return [_trial(name, clips) for name in names]
+    return [_trial(name, clips, sources) for name in names]
 
 
-def held_out_trials(folder: Path, speakers: Collection[str]) -> list[Trial]:
+def held_out_trials(folder: Path, speakers: Collection[str], sources: int = SOURCES_A_VOICE) -> list[Trial]:
     """The same for those `speakers` of a training set, held out of the base, that have 40 s of transcribed speech."""
     clips = [clip for clip in read_manifest(folder) if clip.speaker in set(speakers) and clip.transcript]
     seconds: dict[str, float] = defaultdict(float)
     for clip in clips:
         seconds[clip.speaker] += clip.seconds
-    return [_trial(name, clips) for name in sorted(seconds) if seconds[name] >= LEAST_SECONDS]
+    return [_trial(name, clips, sources) for name in sorted(seconds) if seconds[name] >= LEAST_SECONDS]
 
 
 def singing(folder: Path) -> list[Clip]:
@@ -79,14 +79,14 @@ def singing(folder: Path) -> list[Clip]:
     return [clip for clip in read_manifest(folder) if clip.role == "singing"]
 
 
-def _trial(name: str, clips: Sequence[Clip]) -> Trial:
+def _trial(name: str, clips: Sequence[Clip], sources: int) -> Trial:
     own = sorted((c for c in clips if c.speaker == name and c.role != "source"), key=lambda clip: clip.path)
     split = max(1, round(TRAINING_SHARE * len(own)))
     training: list[Clip] = []
     for clip in own[:split]:
         if sum(c.seconds for c in training) + clip.seconds <= TRAINING_SECONDS:
             training.append(clip)
-    return Trial(name, own[0].sex, training, own[split:], _sources(name, clips))
+    return Trial(name, own[0].sex, training, own[split:], _sources(name, clips)[:sources])
 
 
 def _sources(name: str, clips: Sequence[Clip]) -> list[Clip]:
@@ -96,6 +96,5 @@ def _sources(name: str, clips: Sequence[Clip]) -> list[Clip]:
         if clip.speaker != name:
             by_speaker[clip.speaker].append(clip)
     # From the end: what a voice of this speaker is trained on lies at the beginning.
-    turns = zip_longest(*(reversed(by_speaker[key]) if key else [] for key in sorted(by_speaker)))
-    found = [clip for turn in turns for clip in turn if clip is not None]
-    return found[:SOURCES_A_VOICE]
+    turns = zip_longest(*(reversed(by_speaker[key]) for key in sorted(by_speaker)))
+    return [clip for turn in turns for clip in turn if clip is not None]

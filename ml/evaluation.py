@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml import f0
 from ml.audio import load
-from ml.corpora import Clip, Trial, development_trials, held_out_trials, singing
+from ml.corpora import SOURCES_A_VOICE, Clip, Trial, development_trials, held_out_trials, singing
 from ml.decode import decode
 from ml.engine import ConvertOptions, Engine, TrainOptions, silent
 from ml.errors import EngineError
@@ -51,6 +52,7 @@ def run(
     retrieval: float = 0.3,
     work: Path,
     limit: int | None = None,
+    sources_a_voice: int = SOURCES_A_VOICE,
     threads: int | None = None,
     report: Report = silent,
 ) -> dict[str, list[Row]]:
@@ -62,10 +64,10 @@ def run(
     bench = _Bench(setting, Judges())
     work.mkdir(parents=True, exist_ok=True)
     if development is not None:
-        return bench.trials(development_trials(development)[:limit], singing(development), report)
+        return bench.trials(development_trials(development, sources_a_voice)[:limit], singing(development), report)
     if held_out is not None:
         speakers = json.loads((FOLDER / CARD).read_text(encoding="utf-8"))["held_out_speakers"]
-        return bench.trials(held_out_trials(held_out, speakers)[:limit], [], report)
+        return bench.trials(held_out_trials(held_out, speakers, sources_a_voice)[:limit], [], report)
     if voice is None or not sources:
         raise EngineError("Say what to evaluate: --voice and --sources, --development, or --held-out.")
     return bench.voice(voice, target, _files(sources), report)
@@ -154,8 +156,13 @@ class _Bench:
 
     def _judge(self, clip: Clip, path: Path, pitch: float) -> Row:
         made, source = load(path, RATE)[0], self._plain(clip.path)
-        correlation, cents = contour_agreement(self.judges.f0(source) * 2 ** (pitch / 12), self.judges.f0(made))
-        row: Row = {"f0_correlation": correlation, "f0_cents": cents, **self.judges.naturalness(made)}
+        shift = 2 ** (pitch / 12)
+        row: Row = dict(self.judges.naturalness(made))
+        # Two pitch trackers, because each alone also counts its own octave errors on the source.
+        tracks = [f0.extract(samples, RATE, "swift").f0 for samples in (source, made)]
+        row["f0_correlation"], row["f0_cents"] = contour_agreement(tracks[0] * shift, tracks[1])
+        tracks = [self.judges.f0(samples) for samples in (source, made)]
+        row["fcpe_correlation"], row["fcpe_cents"] = contour_agreement(tracks[0] * shift, tracks[1])
         row["vector"] = [float(value) for value in self.judges.speaker(made)]
         wanted = self.judges.phones_of(clip.transcript)
         if wanted and clip.role != "singing":
@@ -205,10 +212,25 @@ def _mark(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:20]
 
 
+_AVERAGED = (
+    "secs", "source_secs", "f0_correlation", "f0_cents", "fcpe_correlation", "fcpe_cents", "overall", "p808", "rtf",
+)  # fmt: skip
+
+
 def _mean(name: str, rows: Sequence[Row]) -> Row:
     """The mean of rows; phone errors are summed first, so that long sentences count for more."""
     found: Row = {"name": name, "conversions": len(rows)}
-    for key in ("secs", "source_secs", "f0_correlation", "f0_cents", "overall", "p808", "rtf"):
+    for key in (
+        "secs",
+        "source_secs",
+        "f0_correlation",
+        "f0_cents",
+        "fcpe_correlation",
+        "fcpe_cents",
+        "overall",
+        "p808",
+        "rtf",
+    ):
         values = [row[key] for row in rows if key in row]
         if values:
             found[key] = float(np.mean(values))
