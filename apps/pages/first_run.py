@@ -25,21 +25,46 @@ class Step:
     done: bool
 
 
-def first_run(workspace: Workspace) -> list[Step]:
+@dataclass(frozen=True)
+class Numbers:
+    """What a workspace holds; ``seconds`` is the length of its recordings, ``models`` are those that can be used."""
+
+    voices: int
+    models: int
+    conversions: int
+    seconds: float
+
+    @property
+    def minutes(self) -> float:
+        """The length of the recordings in minutes."""
+        return self.seconds / 60
+
+
+def numbers_of(workspace: Workspace) -> Numbers:
+    """Count what the workspace holds."""
+    recordings = Recording.objects.filter(voice__workspace=workspace)
+    return Numbers(
+        voices=Voice.objects.filter(workspace=workspace).count(),
+        models=VoiceModel.objects.filter(voice__workspace=workspace).exclude(file="").count(),
+        conversions=Conversion.objects.filter(workspace=workspace).count(),
+        seconds=recordings.aggregate(seconds=Sum("duration"))["seconds"] or 0.0,
+    )
+
+
+def first_run(workspace: Workspace, numbers: Numbers) -> list[Step]:
     """Return the steps from an empty workspace to a first conversion, in order."""
     slug = workspace.slug
     voice = Voice.objects.filter(workspace=workspace).order_by("created_at").first()
     voice_url = reverse("voices:detail", args=[slug, voice.code]) if voice else reverse("voices:new", args=[slug])
     in_time = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
     consents = Consent.objects.filter(in_time, voice__workspace=workspace)
-    recorded = Recording.objects.filter(voice__workspace=workspace).aggregate(seconds=Sum("duration"))["seconds"] or 0.0
     return [
         Step("Make a voice", "Give it the name of the person who is heard in it.", voice_url, voice is not None),
         Step(
             "Add a minute of recordings",
-            f"Upload files or read aloud in the browser: {recorded:.0f} s of {ENOUGH_SECONDS:.0f} s so far.",
+            f"Upload files or read aloud in the browser: {numbers.seconds:.0f} s of {ENOUGH_SECONDS:.0f} s so far.",
             voice_url,
-            recorded >= ENOUGH_SECONDS,
+            numbers.seconds >= ENOUGH_SECONDS,
         ),
         Step(
             "Give consent",
@@ -51,12 +76,12 @@ def first_run(workspace: Workspace) -> list[Step]:
             "Train it",
             "An instant voice is ready within a minute; a trained one sounds closer.",
             voice_url,
-            VoiceModel.objects.filter(voice__workspace=workspace).exclude(file="").exists(),
+            numbers.models > 0,
         ),
         Step(
             "Convert something",
             "Any recording of speech or singing, said again in your voice.",
             reverse("studio:convert", args=[slug]),
-            Conversion.objects.filter(workspace=workspace).exists(),
+            numbers.conversions > 0,
         ),
     ]

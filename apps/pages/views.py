@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -16,9 +13,8 @@ from apps.accounts.access import LAST_WORKSPACE, WorkspaceRequest, member
 from apps.accounts.forms import ProfileForm
 from apps.accounts.models import Membership, Role, Workspace
 from apps.jobs.models import UNFINISHED, Job
-from apps.pages.first_run import first_run
+from apps.pages.first_run import first_run, numbers_of
 from apps.studio.models import Conversion
-from apps.voices.models import Recording, Voice, VoiceModel
 
 RECENT = 6
 
@@ -46,21 +42,17 @@ def dashboard(request: HttpRequest) -> HttpResponse:
 def workspace(request: WorkspaceRequest) -> HttpResponse:
     """What the workspace holds, what is being made now, what was made last, and what to do first."""
     place = request.workspace
-    recordings = Recording.objects.filter(voice__workspace=place)
-    conversions = Conversion.objects.filter(workspace=place)
-    context: dict[str, Any] = {
+    numbers = numbers_of(place)
+    steps = first_run(place, numbers)
+    conversions = Conversion.objects.filter(workspace=place).select_related("job", "voice", "source")
+    context = {
         "workspace": place,
-        "counts": {
-            "voices": Voice.objects.filter(workspace=place).count(),
-            "models": VoiceModel.objects.filter(voice__workspace=place).exclude(file="").count(),
-            "conversions": conversions.count(),
-            "minutes": (recordings.aggregate(seconds=Sum("duration"))["seconds"] or 0.0) / 60,
-        },
+        "numbers": numbers,
+        "steps": steps,
+        "next_step": next((step for step in steps if not step.done), None),
         "jobs": Job.objects.filter(workspace=place, status__in=UNFINISHED).order_by("created_at")[:RECENT],
-        "conversions": conversions.select_related("job", "voice", "source", "model")[:RECENT],
+        "conversions": conversions[:RECENT],
     }
-    context["steps"] = first_run(place)
-    context["next_step"] = next((step for step in context["steps"] if not step.done), None)
     return render(request, "pages/workspace.html", context)
 
 
