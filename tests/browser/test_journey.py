@@ -97,11 +97,13 @@ def consent(page: Page) -> None:
 
 
 def train(page: Page) -> None:
+    expect(page.locator("#preflight").get_by_text("usable in")).to_be_visible()
+    expect(page.locator("#preflight").get_by_text("Listening to")).to_have_count(0, timeout=90_000)
     page.get_by_role("radio", name=re.compile("fast", re.IGNORECASE)).check()
     page.get_by_role("button", name="Train this voice").click()
     seen: set[str] = set()
     limit = time.monotonic() + 240
-    badge = page.locator("#models, #models-title").locator("..").get_by_text("Active", exact=True)
+    badge = page.locator("#models").get_by_text("Active", exact=True)
     while not badge.first.is_visible():
         assert time.monotonic() < limit, f"not trained in time; progress seen: {sorted(seen)}"
         bars = page.locator(".job progress")
@@ -126,9 +128,12 @@ def convert(page: Page, source: Path) -> Path:
 
 def listen(page: Page) -> None:
     page.get_by_role("button", name=re.compile("^Play")).first.click()
-    page.wait_for_function(
-        "[...document.querySelectorAll('audio')].some(audio => !audio.paused && audio.currentTime > 0.3)"
-    )
+    # Asked again and again from here: Playwright's own waiting evaluates strings, which the site's policy forbids.
+    playing = "[...document.querySelectorAll('audio')].some(audio => !audio.paused && audio.currentTime > 0.3)"
+    limit = time.monotonic() + 15
+    while not page.evaluate(playing):
+        assert time.monotonic() < limit, "the sound does not play"
+        page.wait_for_timeout(100)
     page.keyboard.press("b")
     page.wait_for_timeout(500)
     positions = page.evaluate("[...document.querySelectorAll('.compare audio')].map(audio => audio.currentTime)")

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
-from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
 
 from apps.accounts.access import WorkspaceRequest
 from apps.voices.models import Recording, Take, Voice, VoiceModel
@@ -52,4 +52,9 @@ def page_of(voice: Voice) -> str:
 
 def go(request: WorkspaceRequest, url: str) -> HttpResponse:
     """Send the browser to ``url``, whether htmx asked or the browser itself."""
-    return HttpResponseClientRedirect(url) if request.htmx else redirect(url)
+    if not request.htmx:
+        return redirect(url)
+    here = (request.htmx.current_url_abs_path or "").partition("#")[0]
+    if here == url.partition("#")[0]:
+        return HttpResponseClientRefresh()  # going to a place on the same page would not load it again
+    return HttpResponseClientRedirect(url)
