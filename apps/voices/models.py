@@ -210,6 +210,7 @@ class VoiceModel(models.Model):
     training_seconds = models.FloatField(default=0.0)
     metrics = models.JSONField(default=dict)  # name -> number
     curve = models.JSONField(default=list)  # [{"step", "loss", "held_out"}]
+    card = models.JSONField(default=dict)  # what the voice file says of itself: base, pitch and bandwidth in Hz
     active = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -137,7 +137,7 @@ def _keep_checkpoint(run: Run, model: VoiceModel, checkpoint: Checkpoint) -> Non
 
 
 def _keep_model(run: Run, model: VoiceModel, result: TrainResult) -> None:
-    size = result.path.stat().st_size
+    size, card = result.path.stat().st_size, _card_of(result.path)
     name = store(model_path(model, ""), result.path)
     try:
         with run.result():
@@ -151,8 +151,17 @@ def _keep_model(run: Run, model: VoiceModel, result: TrainResult) -> None:
                 training_seconds=result.seconds,
                 metrics=result.metrics,
                 curve=result.curve,
+                card=card,
                 active=not voice.models.filter(active=True).exists(),
             )
     except BaseException:
         remove([name])
         raise
+
+
+def _card_of(path: Path) -> dict[str, object]:
+    from ml.checkpoint import load  # brings torch, which the web process does without
+
+    metadata = load(path)[1]
+    traits = {key: value for key, value in metadata["traits"].items() if key != "embedding"}
+    return {"base": metadata.get("base", ""), **traits}

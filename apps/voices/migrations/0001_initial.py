@@ -142,6 +142,7 @@ class Migration(migrations.Migration):
                 ('training_seconds', models.FloatField(default=0.0)),
                 ('metrics', models.JSONField(default=dict)),
                 ('curve', models.JSONField(default=list)),
+                ('card', models.JSONField(default=dict)),
                 ('active', models.BooleanField(default=False)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('job', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='voice_model', to='jobs.job')),

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from apps.accounts.access import WorkspaceRequest, member
 from apps.jobs.models import Artifact
+from apps.voices.cards import card_of, metrics_of
 from apps.voices.forms import TrainForm
 from apps.voices.services import training
 from apps.voices.views.lookup import go, model_of, page_of, voice_of
@@ -102,7 +103,8 @@ def detail(request: WorkspaceRequest, voice: UUID, model: UUID) -> HttpResponse:
         "voice": row.voice,
         "model": row,
         "samples": samples,
-        "takes": row.takes.count(),
+        "metrics": metrics_of(row),
+        "card": card_of(row, row.takes.count()),
         "curve": loss_curve(row.curve),
     }
     return render(request, "voices/_model_body.html" if request.htmx else "voices/model.html", context)
