@@ -184,7 +184,7 @@ def running(data: Path, **environment: str) -> Iterator[Stack]:
     stack = Stack(url, data, process, seen, log)
     try:
         limit = time.monotonic() + START_SECONDS
-        while not answers(f"{url}/healthz"):
+        while not answers(f"{url}/readyz"):  # pages, and a worker for each queue
             assert process.poll() is None, f"up ended with {process.returncode}:\n{log.read_text()}"
             assert time.monotonic() < limit, f"no answer within {START_SECONDS} s:\n{log.read_text()}"
             time.sleep(0.1)

@@ -32,18 +32,12 @@ def up(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
 
 
-def wait_for_workers(site: Stack) -> None:
-    """Return once all parts run and have told Redis of themselves."""
-    site.wait_until(lambda: answers(f"{site.url}/readyz"), seconds=90)
-
-
 def nothing_left(site: Stack) -> bool:
     return not site.processes()
 
 
 def test_it_starts_from_an_empty_folder_keeps_its_state_to_itself_and_ctrl_c_leaves_nothing(folder: Path) -> None:
     with running(folder) as site:
-        wait_for_workers(site)
         log = site.log.read_text()
         assert LOGIN in log
         assert f"voicecloud answers on {site.url}/" in log
@@ -62,7 +56,9 @@ def test_it_starts_from_an_empty_folder_keeps_its_state_to_itself_and_ctrl_c_lea
 
     began = time.monotonic()
     with running(folder) as again:
-        assert time.monotonic() - began < 30  # the bar is 10 s on an idle machine; here other tests run beside it
+        assert (
+            time.monotonic() - began < 60
+        )  # pages within 10 s on an idle machine; here workers too, beside other tests
         assert again.log.read_text().count(LOGIN) == 1
         assert again.stop(signal.SIGTERM) == 0
         assert nothing_left(again)
@@ -70,7 +66,6 @@ def test_it_starts_from_an_empty_folder_keeps_its_state_to_itself_and_ctrl_c_lea
 
 def test_kill_9_leaves_neither_process_nor_lock(folder: Path) -> None:
     with running(folder) as site:
-        wait_for_workers(site)
         assert len(site.processes()) >= 7
         site.process.kill()
         site.process.wait(10)
@@ -81,7 +76,6 @@ def test_kill_9_leaves_neither_process_nor_lock(folder: Path) -> None:
 
 def test_a_part_that_dies_is_started_again(folder: Path) -> None:
     with running(folder) as site:
-        wait_for_workers(site)
         before = site.processes()
         victims = [pid for pid, line in before.items() if "web --fd" in line or "valkey-server" in line]
         assert len(victims) == 3
@@ -89,7 +83,7 @@ def test_a_part_that_dies_is_started_again(folder: Path) -> None:
             os.kill(pid, signal.SIGKILL)
         site.wait_until(lambda: len(site.processes()) >= len(before), seconds=30)
         site.wait_until(lambda: answers(f"{site.url}/healthz"), seconds=30)
-        wait_for_workers(site)
+        site.wait_until(lambda: answers(f"{site.url}/readyz"), seconds=90)
 
 
 def test_a_port_that_is_taken_is_said_in_one_sentence(folder: Path) -> None:
@@ -107,7 +101,6 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(folder: Path) -> None:
 def test_a_folder_with_a_long_path_gets_a_short_socket(folder: Path) -> None:
     deep = folder / ("d" * 60) / ("e" * 60)
     with running(deep, REDIS_URL="") as site:
-        wait_for_workers(site)
         assert not (deep / "redis.sock").exists()
         web = next(pid for pid, line in site.processes().items() if "web --fd" in line)
         environment = (Path("/proc") / str(web) / "environ").read_bytes().decode().split("\0")
