@@ -74,12 +74,16 @@ class ConversionForm(forms.Form):
         label="Pitch method",
         help_text="How the melody of the source is found. Try another when notes jump.",
     )
-    format = forms.ChoiceField(choices=[(name, entry.label) for name, entry in FORMATS.items()])
+    format = forms.ChoiceField(
+        choices=[(name, entry.label) for name, entry in FORMATS.items()],
+        help_text="WAV and FLAC keep every sample. MP3 and M4A have 192 kbit/s in stereo, Opus 128; half in mono.",
+    )
     sample_rate = forms.TypedChoiceField(
         required=False,
         coerce=int,
         empty_value=None,
-        choices=[("", "As the source (16 to 48 kHz)"), *((rate, f"{rate / 1000:g} kHz") for rate in SAMPLE_RATES)],
+        help_text="At least 16 and at most 48 kHz.",
+        choices=[("", "As the source"), *((rate, f"{rate / 1000:g} kHz") for rate in SAMPLE_RATES)],
     )
     loudness = forms.FloatField(
         required=False,

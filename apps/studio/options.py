@@ -23,9 +23,9 @@ FORMATS = {
     "wav16": Format("WAV, 16 bit", "wav", "audio/wav"),
     "wav24": Format("WAV, 24 bit", "wav", "audio/wav"),
     "flac": Format("FLAC, lossless", "flac", "audio/flac"),
-    "mp3": Format("MP3, 192 kbit/s stereo", "mp3", "audio/mpeg"),
-    "ogg": Format("OGG Opus, 128 kbit/s stereo", "ogg", "audio/ogg"),
-    "m4a": Format("M4A (AAC), 192 kbit/s stereo", "m4a", "audio/mp4"),
+    "mp3": Format("MP3", "mp3", "audio/mpeg"),
+    "ogg": Format("OGG (Opus)", "ogg", "audio/ogg"),
+    "m4a": Format("M4A (AAC)", "m4a", "audio/mp4"),
 }
 SAMPLE_RATES = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 NOT_CHOSEN = {"seed", "tags"}  # ConvertOptions has them too, but they are no one's taste

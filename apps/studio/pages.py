@@ -96,7 +96,7 @@ def pitch_plot(conversion: Conversion) -> dict[str, Any]:
     """Return both pitch curves as ``plot.js`` reads them: gaps where nothing is voiced."""
     curves = conversion.curves
     times = curves.get("times", [])
-    voiced = sum(value > 0 for value in curves.get("result_f0", []))
+    voiced = sum(map(bool, curves.get("result_f0", [])))
     share = voiced / max(len(times), 1)
     return {
         "title": "Pitch of source and result",
@@ -160,7 +160,7 @@ def preset_cards(form: ConversionForm) -> list[Card]:
             name,
             entry.label,
             DESCRIPTIONS[name],
-            f"{_speed(median(factors[name]))} in your last {len(factors[name])}" if factors[name] else "",
+            f"Measured here: {_speed(median(factors[name]))}." if factors[name] else "",
             name == chosen,
         )
         for name, entry in PRESETS.items()

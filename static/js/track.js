@@ -89,10 +89,13 @@ export class Track extends EventTarget {
       "aria-label": `Position in ${this.label}`,
       "aria-valuemin": "0",
     });
+    this.slider.style.minHeight = `${height}px`; // so that nothing moves when the waveform comes
     this.stop = new AbortController();
     for (const name of ["timeupdate", "seeked", "durationchange", "ended", "emptied"]) {
       this.audio.addEventListener(name, () => this.show(), { signal: this.stop.signal });
     }
+    this.wish = null;
+    this.audio.addEventListener("loadedmetadata", () => this.grant(), { signal: this.stop.signal });
     for (const name of ["play", "pause", "ended"]) {
       this.audio.addEventListener(name, () => this.dispatchEvent(new Event(name)), { signal: this.stop.signal });
     }
@@ -143,7 +146,7 @@ export class Track extends EventTarget {
   }
 
   get time() {
-    return this.audio.currentTime;
+    return this.wish ?? this.audio.currentTime;
   }
 
   get paused() {
@@ -152,10 +155,22 @@ export class Track extends EventTarget {
 
   seek(time) {
     const wanted = Math.min(Math.max(0, time), this.duration || time);
-    // Before the first play nothing is fetched: the element keeps the wish as its start.
-    if (this.wave) this.wave.setTime(wanted);
+    if (this.audio.readyState === 0) {
+      // Nothing has been fetched yet, so there is nothing to move in: the wish is granted once there is.
+      this.wish = wanted;
+      if (this.audio.preload === "none") {
+        this.audio.preload = "auto";
+        this.audio.load();
+      }
+    } else if (this.wave) this.wave.setTime(wanted);
     else this.audio.currentTime = wanted;
     this.show();
+  }
+
+  grant() {
+    if (this.wish === null) return;
+    this.audio.currentTime = this.wish;
+    this.wish = null;
   }
 
   async play() {

@@ -229,7 +229,7 @@ def test_published_speeds_come_from_what_was_measured(converted: Any, bob: Any, 
     converted.metrics["real_time_factor"] = 0.125
     converted.save()
     page = client_of(bob).get("/w/acme/convert/").content.decode()
-    assert "8.0 × real time in your last 1" in page
+    assert "Measured here: 8.0 × real time." in page
 
 
 def test_curves_are_gaps_where_nothing_is_voiced(converted: Any, bob: Any, client_of: Any) -> None:
