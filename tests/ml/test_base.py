@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 
+from ml import f0
 from ml.base import sampling
 from ml.base.content_training import train_content
 from ml.base.corpus import held_out_speakers, read_manifest
@@ -20,6 +22,10 @@ from ml.base.export import export
 from ml.base.labels import PHONES, UNLABELLED, Aligner
 from ml.base.prepare import SHARD, load_pack, prepare
 from ml.base.speaker_training import train_speaker
+from ml.config import ANALYSIS_RATE
+from ml.decoder import synthesise
+from ml.losses import spectral_loss
+from ml.spectral import loudness
 from ml.weights import load_base
 from tests.sounds import speech
 
@@ -140,7 +146,50 @@ def test_text_that_cannot_be_aligned_gives_no_labels() -> None:
     assert aligner.align(noise, 16_000, "qwrtzp") is None
 
 
-@pytest.mark.skipif(not RECORDINGS.exists(), reason="the development recordings are not beside the checkout")
+needs_recordings = pytest.mark.skipif(
+    not RECORDINGS.exists(), reason="the development recordings are not beside the checkout"
+)
+
+
+def recording(speaker: str, number: int) -> tuple[torch.Tensor, np.ndarray]:
+    """One development recording at the analysis rate, as a tensor and as an array."""
+    path = sorted((RECORDINGS / "speech" / speaker).iterdir())[number]
+    samples, rate = soundfile.read(path, dtype="float32")
+    samples = np.asarray(soxr.resample(samples, rate, ANALYSIS_RATE), np.float32)
+    return torch.from_numpy(samples), samples
+
+
+@needs_recordings
+def test_the_shipped_speaker_encoder_tells_unheard_speakers_apart() -> None:
+    base = load_base()
+    speakers = ("libri_1688", "libri_1998", "ljspeech", "so762_0482", "so762_2036")
+    first = [base.speaker.embed(recording(speaker, 0)[0]) for speaker in speakers]
+    second = [base.speaker.embed(recording(speaker, 3)[0]) for speaker in speakers]
+    cosines = torch.stack(first) @ torch.stack(second).T
+    assert (cosines.argmax(-1) == torch.arange(len(speakers))).all()
+
+
+@needs_recordings
+def test_the_shipped_base_rebuilds_an_unheard_voice_at_its_pitch() -> None:
+    base = load_base()
+    signal, samples = recording("ljspeech", 0)
+    track = f0.extract(samples, ANALYSIS_RATE).f0
+    with torch.no_grad():
+        gains = base.decoder(
+            base.content.encode(signal[None]),
+            torch.from_numpy(track)[None],
+            loudness(signal[None]),
+            base.speaker.embed(signal)[None],
+        )
+        made = synthesise(gains, torch.from_numpy(track)[None], ANALYSIS_RATE, len(signal), base.config)
+    assert spectral_loss(made, signal[None], ANALYSIS_RATE) < 0.9
+    heard = f0.extract(made[0].numpy(), ANALYSIS_RATE).f0
+    both = (heard > 0) & (track > 0)
+    assert both.sum() > 0.9 * (track > 0).sum()
+    assert np.corrcoef(np.log(heard[both]), np.log(track[both]))[0, 1] > 0.95
+
+
+@needs_recordings
 def test_speech_is_aligned_with_its_text() -> None:
     samples, rate = soundfile.read(RECORDINGS / "speech" / "ljspeech" / "LJ001-0002.flac", dtype="float32")
     labels = Aligner().align(samples, rate, "in being comparatively modern.")
