@@ -36,7 +36,7 @@ class RequestIdMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         code = uuid.uuid4().hex
         request.request_id = code  # type: ignore[attr-defined]  # the page of a fault of ours shows it
-        # Never set back: Django writes its own line about a 4xx after all middleware, and the next request sets its own.
+        # Never set back: Django logs a 4xx after all middleware, and the next request sets its own.
         request_id.set(code)
         response = self.get_response(request)
         response["X-Request-ID"] = code

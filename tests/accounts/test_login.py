@@ -4,10 +4,14 @@ import re
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value, yield_hotp_counters_from_time
+from cryptography.fernet import InvalidToken
+from django.core import mail
 from django.core.cache import cache
 from django.test import Client
 
+from apps.accounts.adapter import SecondFactorAdapter
 from tests.conftest import PASSWORD
 
 LOGIN = "/accounts/login/"
@@ -29,8 +33,6 @@ def totp(secret: str) -> str:
 
 def recovery_codes(user: Any) -> list[str]:
     """Return the codes that still work."""
-    from allauth.mfa.models import Authenticator
-
     return list(Authenticator.objects.get(user=user, type="recovery_codes").wrap().get_unused_codes())
 
 
@@ -87,6 +89,36 @@ def test_a_recovery_code_logs_in_once(protected: tuple[Any, str]) -> None:
     log_in(second)
     assert second.post("/accounts/2fa/authenticate/", {"code": recovery}).status_code == 200
     assert "_auth_user_id" not in second.session
+
+
+def test_second_factor_secrets_are_stored_encrypted_and_survive_a_new_key(
+    protected: tuple[Any, str], settings: Any
+) -> None:
+    user, secret = protected
+    stored = Authenticator.objects.get(user=user, type="totp").data["secret"]
+    assert secret not in stored
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "the-next-one-" * 5
+    adapter = SecondFactorAdapter()
+    assert adapter.decrypt(stored) == secret
+    settings.SECRET_KEY_FALLBACKS = []
+    with pytest.raises(InvalidToken):
+        adapter.decrypt(stored)
+
+
+def test_a_change_of_the_log_in_is_told_by_letter_and_stands_without_it(alice: Any, settings: Any) -> None:
+    for expected, backend in ((1, settings.EMAIL_BACKEND), (1, "django.core.mail.backends.smtp.EmailBackend")):
+        settings.EMAIL_BACKEND, settings.EMAIL_HOST, settings.EMAIL_PORT = backend, "127.0.0.1", 1
+        client = Client()
+        client.force_login(alice)
+        new = f"a-new-one-{backend[-12:]}"
+        change = {"oldpassword": PASSWORD, "password1": new, "password2": new}
+        assert client.post("/accounts/password/change/", change).status_code == 302
+        assert len(mail.outbox) == expected and "password" in mail.outbox[0].body.lower()
+        alice.refresh_from_db()
+        assert alice.check_password(new)
+        alice.set_password(PASSWORD)
+        alice.save()
 
 
 def test_the_sessions_page_lists_and_ends_the_others(alice: Any) -> None:
