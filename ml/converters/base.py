@@ -36,8 +36,8 @@ class Preset:
     neighbours: int
 
 
-FAST = Preset("fast", 100, 12, 1.0, 0.7, 4e-4, 4)
-BALANCED = Preset("balanced", 160, 12, 1.0, 0.1, 4e-4, 4)
+FAST = Preset("fast", 100, 8, 1.0, 0.7, 4e-4, 4)
+BALANCED = Preset("balanced", 130, 12, 1.0, 0.15, 4e-4, 4)
 QUALITY = Preset("quality", 480, 12, 1.0, 0.1, 4e-4, 8)
 
 
