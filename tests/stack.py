@@ -36,7 +36,7 @@ UNWANTED = (
     "VOICECLOUD_DATA",
     "EMAIL_URL",
 )
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 # Runs code that comes as JSON lines, in one Django that stays: starting it anew takes more than a second.
 SHELL = """
 import contextlib, json, os, sys, traceback
@@ -184,10 +184,12 @@ def running(data: Path, **environment: str) -> Iterator[Stack]:
     stack = Stack(url, data, process, seen, log)
     try:
         limit = time.monotonic() + START_SECONDS
-        while not answers(f"{url}/readyz"):  # pages, and a worker for each queue
-            assert process.poll() is None, f"up ended with {process.returncode}:\n{log.read_text()}"
-            assert time.monotonic() < limit, f"no answer within {START_SECONDS} s:\n{log.read_text()}"
-            time.sleep(0.1)
+        # First pages, then a worker for each queue; those take longer, and each question that fails is logged there.
+        for page, pause in (("healthz", 0.2), ("readyz", 2.0)):
+            while not answers(f"{url}/{page}"):
+                assert process.poll() is None, f"up ended with {process.returncode}:\n{log.read_text()[-4000:]}"
+                assert time.monotonic() < limit, f"{page} fails after {START_SECONDS} s:\n{log.read_text()[-4000:]}"
+                time.sleep(pause)
         yield stack
     finally:
         stack.close_shell()

@@ -20,7 +20,6 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, queue: str, threads: int, **options: Any) -> None:
         """Set up the process before the engine's libraries read how, then work."""
-        os.nice(10)  # pages are answered first
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ.setdefault("NUMBA_CACHE_DIR", str(settings.DATA_DIR / "numba"))
@@ -33,4 +32,5 @@ class Command(BaseCommand):
 
         worker = make_worker(queue)
         folders.tidy()
+        os.nice(10)  # pages are answered first
         worker.work(logging_level="WARNING")
