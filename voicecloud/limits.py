@@ -31,7 +31,7 @@ class BodyLimit:
         limit = self.workspace if scope["path"].startswith("/w/") else self.other
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > limit:
-            await _refuse(send)
+            await _refuse(scope, send)
             return
         received = 0
 
@@ -47,13 +47,16 @@ class BodyLimit:
             await self.app(scope, counted, send)
         except BodyTooLarge:
             # Django reads the whole body before it answers, so nothing has been sent yet.
-            await _refuse(send)
+            await _refuse(scope, send)
 
 
-async def _refuse(send: Send) -> None:
-    body = json.dumps({"message": SENTENCE}).encode()
+async def _refuse(scope: Scope, send: Send) -> None:
+    """Say it as text, which a browser shows and htmx swaps in, or as JSON to a program."""
+    accepted = dict(scope["headers"]).get(b"accept", b"")
+    as_json = b"application/json" in accepted and b"text/html" not in accepted
+    body = (json.dumps({"message": SENTENCE}) if as_json else SENTENCE).encode()
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", b"application/json" if as_json else b"text/plain; charset=utf-8"),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
     ]
