@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.core.cache import cache
 from django.db import transaction
 from django.db.models import F, Max, Sum
 from django.urls import reverse
@@ -23,6 +25,7 @@ from apps.voices.services.files import remove_on_commit
 from ml.preflight import LEAST_SECONDS, WANTED_SECONDS, Preflight, preflight
 
 _MEASURED_RUNS = 20
+_REPORT_KEPT_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,23 @@ def usable_seconds(voice: Voice) -> float:
 
 def preflight_of(voice: Voice) -> Report:
     """Return what the takes of a voice promise, before anything is started."""
-    takes = list(usable_takes(voice).defer("peaks").select_related("recording"))
-    rows = [take.grade for take in takes]
-    # The threshold belongs to the encoder that made the vectors, so the grade carries it.
-    figures = preflight(rows, same_speaker=rows[0]["same_speaker"] if rows else 1.0)
+    lengths = dict(usable_takes(voice).order_by("pk").values_list("pk", F("end") - F("start")))
+    # Grades never change, so the report on the same takes stays the same; making it reads every speaker vector.
+    key = f"preflight-{voice.pk}-{hashlib.sha256(repr(list(lengths)).encode()).hexdigest()}"
+    figures: Preflight | None = cache.get(key)
+    if figures is None:
+        figures = _figures_of(list(lengths))
+        cache.set(key, figures, _REPORT_KEPT_SECONDS)
+    odd = [pk for index, pk in enumerate(lengths) if index in figures.outliers]
+    strangers = list(Take.objects.filter(pk__in=odd).defer("peaks", "grade").select_related("recording")) if odd else []
     waiting = voice.recordings.exclude(job=None).filter(job__ended_at=None).count()
-    strangers = [takes[index] for index in figures.outliers]
-    return Report(figures, strangers, len(takes), sum(take.seconds for take in takes), waiting)
+    return Report(figures, strangers, len(lengths), sum(lengths.values()), waiting)
+
+
+def _figures_of(takes: list[int]) -> Preflight:
+    rows = list(Take.objects.filter(pk__in=takes).order_by("pk").values_list("grade", flat=True))
+    # The threshold belongs to the encoder that made the vectors, so the grade carries it.
+    return preflight(rows, same_speaker=rows[0]["same_speaker"] if rows else 1.0)
 
 
 def expected_seconds(preset: str) -> float | None:
@@ -119,7 +132,9 @@ def _enough(voice: Voice, least: float, instant: bool) -> float:
     if seconds < least:
         what = "An instant voice" if instant else "A trained voice"
         raise Refused(
-            f"{what} needs {least:.0f} s of usable takes and there are {seconds:.0f} s; add recordings.", status=409
+            f"{what} needs {least:.0f} s of usable takes and there are {seconds:.0f} s; add recordings, or wait until "
+            "those that you added are listened to.",
+            status=409,
         )
     return seconds
 

@@ -124,7 +124,11 @@ def _models(voice: Voice) -> dict[str, Any]:
     models = list(voice.models.select_related("job").defer("curve"))
     for model in models:
         model.voice, model.job.workspace = voice, voice.workspace
-    return {"models": models, "active": next((model for model in models if model.active), None)}
+    return {
+        "models": models,
+        "active": next((model for model in models if model.active), None),
+        "is_training": any(not model.job.is_finished for model in models),
+    }
 
 
 @require_GET
