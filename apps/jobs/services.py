@@ -203,10 +203,15 @@ def requeue(job: Job) -> bool:
 
 
 def sweep() -> dict[str, int]:
-    """Bring back what was lost, and say how many of each: running jobs whose worker is gone (lost), queued jobs that
-    Redis does not know (forgotten).
+    """Bring back what was lost and stop what nobody waits for, and say how many of each: running jobs whose worker is
+    gone (lost), queued jobs that Redis does not know (forgotten), jobs of deleted workspaces (closed).
     """
-    return {"lost": _sweep_lost(), "forgotten": _sweep_forgotten()}
+    return {"closed": _sweep_closed(), "lost": _sweep_lost(), "forgotten": _sweep_forgotten()}
+
+
+def _sweep_closed() -> int:
+    waiting = Job.objects.filter(status__in=UNFINISHED, cancel_requested_at=None)
+    return sum(cancel(job) for job in waiting.exclude(workspace__deleted_at=None).select_related("workspace"))
 
 
 def _sweep_lost() -> int:

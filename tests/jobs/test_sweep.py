@@ -12,6 +12,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
+from apps.accounts.services import delete_workspace
 from apps.jobs import folders, services
 from apps.jobs.models import Artifact, Job, Status
 
@@ -142,3 +143,19 @@ def test_a_done_job_is_not_run_again(queued: Make) -> None:
     services.claim(job.pk, worker="w")
     services.end(job.pk, status=Status.DONE)
     assert not services.requeue(job)
+
+
+@pytest.mark.django_db
+def test_jobs_of_a_deleted_workspace_are_stopped_and_others_go_on(
+    queued: Make, acme: Any, alice: Any, charlies: Any
+) -> None:
+    waiting, running, elsewhere = queued(), queued(), queued(workspace=charlies)
+    services.claim(running.pk, worker="w")
+    delete_workspace(workspace=acme, user=alice)
+    assert services.sweep()["closed"] == 2
+    for job in (waiting, running, elsewhere):
+        job.refresh_from_db()
+    assert waiting.status == Status.CANCELLED
+    assert running.status == Status.RUNNING and running.cancel_requested_at is not None
+    assert elsewhere.status == Status.QUEUED and elsewhere.cancel_requested_at is None
+    assert services.sweep()["closed"] == 0
