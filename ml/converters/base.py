@@ -201,8 +201,11 @@ class Converter(ABC):
     """A way of converting. Built once per process; loads its weights on first use."""
 
     name: str
-    same_speaker: float
-    """Cosine of two embeddings above which they are taken for the same speaker."""
+
+    @property
+    @abstractmethod
+    def same_speaker(self) -> float:
+        """Cosine of an embedding with the mean of others above which they are taken for the same speaker."""
 
     @abstractmethod
     def warm(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,14 +21,13 @@ from ml.convnext import fast_precision
 from ml.decoder import Decoder, synthesise
 from ml.errors import WeightsError
 from ml.spectral import loudness
-from ml.weights import FOLDER, Base, load_base
+from ml.weights import CARD, FOLDER, Base, load_base
 
 
 class NativeConverter(Converter):
     """See the module's description. `folder` holds the base model's weights."""
 
     name = "native"
-    same_speaker = 0.5
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
@@ -36,6 +36,12 @@ class NativeConverter(Converter):
     def base(self) -> Base:
         """The base model, read once. Raises WeightsError when it is damaged or not there."""
         return load_base(self._folder)
+
+    @cached_property
+    def same_speaker(self) -> float:
+        """Where the speaker encoder errs equally often either way, on speakers that it was not trained on."""
+        card = json.loads((self._folder / CARD).read_text(encoding="utf-8"))
+        return float(card["evaluation"]["speaker_centroid_threshold"])
 
     def warm(self) -> None:
         """See `Converter.warm`."""

@@ -31,7 +31,7 @@ class ToyConverter(Converter):
     """See the module's description."""
 
     name = "toy"
-    same_speaker = 0.5
+    same_speaker = 0.5  # two mean spectra of one voice are more alike than that
 
     def warm(self) -> None:
         """Nothing to load."""
