@@ -94,6 +94,7 @@ def fill(workspace: Any, user: Any) -> dict[str, Any]:
         job=job,
         created_by=user,
         options=defaults(),
+        model_version=1,
         seed=1,
     )
     preset = ConversionPreset.objects.create(workspace=workspace, name="Mine", options=defaults(), created_by=user)

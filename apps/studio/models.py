@@ -10,6 +10,9 @@ from apps.accounts.models import User, Workspace
 from apps.jobs.models import Artifact, Job
 from apps.voices.models import Voice, VoiceModel
 
+PLAYABLE_CONTAINERS = {"wav", "flac", "mp3", "ogg", "mp4", "webm", "aac"}
+UNPLAYABLE_CODECS = {"alac", "pcm_f64le", "pcm_f64be"}
+
 
 def source_path(source: Source, filename: str) -> str:
     """Return the storage name of a source: a code, never the user's file name."""
@@ -40,6 +43,11 @@ class Source(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def plays_in_browsers(self) -> bool:
+        """Say whether browsers can play the file as it is."""
+        return self.container in PLAYABLE_CONTAINERS and self.codec not in UNPLAYABLE_CODECS
+
 
 class Work(models.Model):
     """What a user asks to be made. All parameters, the model version and the seed are kept, so it can be run again."""
@@ -60,7 +68,9 @@ class Conversion(Work):
 
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="conversions")
     voice = models.ForeignKey(Voice, on_delete=models.CASCADE, related_name="conversions")
-    model = models.ForeignKey(VoiceModel, on_delete=models.CASCADE, related_name="conversions")
+    # A result outlives the model that made it; the version says which one it was.
+    model = models.ForeignKey(VoiceModel, on_delete=models.SET_NULL, null=True, related_name="conversions")
+    model_version = models.PositiveIntegerField(null=True)
     source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="conversions")
     parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="variations")
     metrics = models.JSONField(default=dict)  # name -> number
@@ -78,6 +88,11 @@ class Conversion(Work):
         """Return the converted file, once there is one."""
         # Chosen here, not by the database, so that a list can fetch the artifacts of all its rows at once.
         return next((one for one in self.job.artifacts.all() if one.kind == Artifact.Kind.AUDIO), None)
+
+    @property
+    def preview(self) -> Artifact | None:
+        """Return the source as browsers can play it, where they cannot play the file itself."""
+        return next((one for one in self.job.artifacts.all() if one.kind == Artifact.Kind.SAMPLE), None)
 
 
 class ConversionPreset(models.Model):

@@ -80,6 +80,8 @@ def facts_of(conversion: Conversion, result: Artifact | None) -> dict[str, str]:
     channels = "mono" if source.channels == 1 else "stereo"
     facts = {
         "Source": f"{source.name}, {source.codec}, {source.sample_rate / 1000:g} kHz, {channels}",
+        "Model": f"Version {conversion.model_version} of {conversion.voice}"
+        + ("" if conversion.model else ", deleted since"),
         **described(conversion.options),
         "Seed": str(conversion.seed),
     }
@@ -127,7 +129,7 @@ def comparison_of(conversion: Conversion) -> Comparison | None:
     changes = differences(parent.options, conversion.options)
     for label, old, new in (
         ("Voice", str(parent.voice), str(conversion.voice)),
-        ("Model", str(parent.model), str(conversion.model)),
+        ("Model", f"Version {parent.model_version}", f"Version {conversion.model_version}"),
         ("Source", str(parent.source), str(conversion.source)),
         ("Seed", str(parent.seed), str(conversion.seed)),
     ):

@@ -89,6 +89,7 @@ def submit_conversion(
             workspace=workspace,
             voice=voice,
             model=model,
+            model_version=model.version,
             source=source,
             parent=parent,
             created_by=user,

@@ -25,23 +25,30 @@ def run_conversion(run: Run) -> None:
     """Convert the job's source; run again, it makes the same result anew."""
     conversion = Conversion.objects.select_related("voice", "model", "source").get(job=run.job)
     _require_consent(conversion.voice)
+    model = conversion.model
+    if model is None:
+        raise Refused("The model was deleted before its turn came, so nothing was made.", status=409)
     run.report(0.0, "Decoding the source")
     # Float, not FLAC: what lies above full scale in the source is not clipped on the way.
     source = run.folder / "source.wav"
     limits = Limits(bytes=settings.UPLOAD_MAX_BYTES, seconds=settings.UPLOAD_MAX_SECONDS)
     decode(run.fetch(conversion.source.file), source, limits=limits)
     entry = FORMATS[conversion.options["format"]]
-    result = run.engine_for(conversion.model.engine).convert(
-        run.fetch(conversion.model.file),
+    result = run.engine_for(model.engine).convert(
+        run.fetch(model.file),
         source,
         run.folder / f"result.{entry.suffix}",
         options=ConvertOptions(**conversion.options, seed=conversion.seed, tags=_tags(conversion)),
         report=lambda part, stage: run.report(_DECODING + part * (1 - _DECODING), stage),
     )
-    _keep(run, conversion, result)
+    preview = None
+    if not conversion.source.plays_in_browsers:
+        preview = run.folder / "source.flac"
+        decode(source, preview, limits=Limits(bytes=limits.out_bytes, seconds=limits.seconds))
+    _keep(run, conversion, result, preview)
 
 
-def _keep(run: Run, conversion: Conversion, result: ConvertResult) -> None:
+def _keep(run: Run, conversion: Conversion, result: ConvertResult, preview: Path | None) -> None:
     entry = FORMATS[conversion.options["format"]]
     with run.result():
         _require_consent(conversion.voice)
@@ -57,6 +64,8 @@ def _keep(run: Run, conversion: Conversion, result: ConvertResult) -> None:
                 "seconds": result.samples / result.sample_rate,
             },
         )
+        if preview is not None:
+            run.keep(preview, kind=Artifact.Kind.SAMPLE, name="source.flac", content_type="audio/flac")
         Conversion.objects.filter(pk=conversion.pk).update(
             metrics={**result.metrics, "pitch_semitones": result.pitch},
             curves={**result.curves, "source_peaks": result.source_peaks, "result_peaks": result.result_peaks},
@@ -77,7 +86,7 @@ def _stem(conversion: Conversion) -> str:
 def _tags(conversion: Conversion) -> dict[str, str]:
     """Return the tags of the file: the voice, the tool, and that a machine made it."""
     name = conversion.voice.name
-    tool = f"{settings.SITE_NAME}, model {conversion.model.version}"
+    tool = f"{settings.SITE_NAME}, model {conversion.model_version}"
     return {
         "title": f"{_stem(conversion)} as {name}",
         "artist": name,

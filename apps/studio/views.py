@@ -149,9 +149,12 @@ def conversion(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
 @require_safe
 @member("viewer")
 def source_audio(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
-    """Answer a conversion's source as it was received, to be played, or with ``?save=1`` to be saved."""
-    source = get_object_or_404(_conversions(request), code=code).source
-    saved = request.GET.get("save") == "1"
+    """Answer a conversion's source, to be played, or with ``?save=1`` to be saved as it was received."""
+    row = get_object_or_404(_conversions(request), code=code)
+    source, saved = row.source, request.GET.get("save") == "1"
+    preview = row.preview if not saved and not source.plays_in_browsers else None
+    if preview is not None:
+        return serve(request, preview.file, content_type=preview.content_type, name=preview.name, attachment=False)
     return serve(request, source.file, content_type=source.content_type, name=source.name, attachment=saved)
 
 

@@ -239,3 +239,30 @@ def test_curves_are_gaps_where_nothing_is_voiced(converted: Any, bob: Any, clien
     assert [one["name"] for one in data["series"]] == ["Source", "Result"]
     assert 0 not in data["series"][0]["y"]
     assert None in data["series"][0]["y"]
+
+
+def test_a_source_that_browsers_cannot_play_is_heard_as_flac(
+    send: Any, form: Any, acme: Any, bob: Any, client_of: Any
+) -> None:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, speech(1.0), 48000, format="AIFF", subtype="PCM_16")
+    assert send({**form, "upload": SimpleUploadedFile("old.aiff", buffer.getvalue())}).status_code == 302
+    row = acme.conversions.get()
+    assert row.job.status == "done", row.job.message
+    assert row.result.content_type == "audio/wav"
+    address = f"/w/acme/conversions/{row.code}/source/"
+    heard = client_of(bob).get(address)
+    assert heard["Content-Type"] == "audio/flac"
+    assert b"".join(heard)[:4] == b"fLaC"
+    saved = client_of(bob).get(address + "?save=1")
+    assert saved["Content-Disposition"] == 'attachment; filename="old.aiff"'
+    assert b"".join(saved) == buffer.getvalue()
+
+
+def test_a_result_outlives_the_model_that_made_it(converted: Any, bob: Any, client_of: Any) -> None:
+    from apps.voices.services.training import delete_model
+
+    delete_model(model=converted.model, user=bob)
+    page = client_of(bob).get(f"/w/acme/conversions/{converted.code}/").content.decode()
+    assert "Version 1 of Mia, deleted since" in page
+    assert result_bytes(converted)
