@@ -91,7 +91,9 @@ def consent(page: Page) -> None:
     page.get_by_role("link", name="Give consent").click()
     page.get_by_label("name", exact=False).first.fill("Linda Singer")
     page.get_by_label(re.compile("singing", re.IGNORECASE)).check()
+    expect(page.locator("#statement-text")).to_contain_text("for speech and singing")
     page.get_by_label("I have read the statement").check()
+    page.wait_for_timeout(1000)  # the statement is asked for again, and must keep the tick
     page.get_by_role("button", name="Keep this consent").click()
     expect(page.get_by_text("In force")).to_be_visible()
 

@@ -31,6 +31,16 @@ def filled(voice: Any, terms: Any, **more: Any) -> dict[str, Any]:
     }
 
 
+def test_tick_stays_while_the_words_stay_and_goes_when_they_change(
+    client_of: Any, bob: Any, voice: Any, terms: Any, address: Any
+) -> None:
+    preview = address("consent") + "?preview"
+    same = client_of(bob).post(preview, filled(voice, terms)).content.decode()
+    assert 'id="id_agreed" checked' in same
+    changed = client_of(bob).post(preview, filled(voice, terms, commercial="on")).content.decode()
+    assert 'id="id_agreed"' in changed and "checked" not in changed
+
+
 def test_consent_is_kept_in_the_words_that_were_shown(
     client_of: Any, bob: Any, voice: Any, terms: Any, address: Any
 ) -> None:

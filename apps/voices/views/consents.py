@@ -29,7 +29,10 @@ def give(request: WorkspaceRequest, voice: UUID) -> HttpResponse:
         return _page(request, row, ConsentForm(row))
     form = ConsentForm(row, request.POST, request.FILES)
     if "preview" in request.GET:
-        return render(request, "voices/_statement.html", {"statement": form.shown_statement()})
+        statement = form.shown_statement()
+        # The tick stays only while the words stay that it agreed to.
+        agreed = "agreed" in request.POST and request.POST.get("statement") == statement
+        return render(request, "voices/_statement.html", {"statement": statement, "agreed": agreed})
     if not form.is_valid():
         return _page(request, row, form)
     spoken = form.cleaned_data["spoken"]
