@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 REPORTS_PER_SECOND = 2.0
 MIRROR_EVERY_SECONDS = 60.0
+# A work-horse makes room for pages and for the worker that speaks for its life.
+NICENESS = 10
 
 
 def task(body: Callable[[Run], None]) -> services.Task:
@@ -47,9 +49,12 @@ def task(body: Callable[[Run], None]) -> services.Task:
 
     @wraps(body)
     def perform(job_pk: int) -> None:
-        job = services.claim(job_pk, worker=os.environ.get("RQ_WORKER_ID", "inline"))
+        worker = os.environ.get("RQ_WORKER_ID")
+        job = services.claim(job_pk, worker=worker or "inline")
         if job is None:
             return
+        if worker is not None:
+            os.nice(NICENESS)
         run = Run(job)
         try:
             run.open()

@@ -32,5 +32,4 @@ class Command(BaseCommand):
 
         worker = make_worker(queue)
         folders.tidy()
-        os.nice(10)  # pages are answered first
         worker.work(logging_level="WARNING")
