@@ -49,12 +49,15 @@ document.addEventListener("keydown", (event) => {
 
 // --- a question before something that cannot be undone: hx-confirm, and data-confirm on plain forms --------------------
 
-function ask(question, isDanger) {
+const nameOf = (button) => button?.textContent.trim() || button?.getAttribute("aria-label") || "Continue";
+
+/** Ask in the dialog; `element` is what was pressed: its words name the answer, its looks the danger. */
+function ask(question, element) {
   const dialog = document.getElementById("confirm");
   const yes = document.getElementById("confirm-yes");
+  const button = element.matches("button") ? element : element.querySelector("button");
   document.getElementById("confirm-question").textContent = question;
-  yes.classList.toggle("button-danger", isDanger);
-  yes.classList.toggle("button-primary", !isDanger);
+  yes.textContent = nameOf(button);
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((answer) => {
@@ -62,19 +65,17 @@ function ask(question, isDanger) {
   });
 }
 
-const warns = (element) => element.matches(".button-danger") || element.querySelector(".button-danger") !== null;
-
 document.addEventListener("htmx:confirm", async (event) => {
   if (!event.detail.question) return;
   event.preventDefault();
-  if (await ask(event.detail.question, warns(event.detail.elt))) event.detail.issueRequest(true);
+  if (await ask(event.detail.question, event.detail.elt)) event.detail.issueRequest(true);
 });
 
 document.addEventListener("submit", async (event) => {
   const form = event.target;
   if (!form.dataset.confirm || form.dataset.confirmed) return;
   event.preventDefault();
-  if (!(await ask(form.dataset.confirm, warns(form)))) return;
+  if (!(await ask(form.dataset.confirm, event.submitter ?? form))) return;
   form.dataset.confirmed = "yes";
   form.requestSubmit(event.submitter);
   delete form.dataset.confirmed;
