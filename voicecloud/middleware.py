@@ -59,7 +59,7 @@ class HtmxRedirectMiddleware:
     """Lets views redirect as ever: the browser follows a redirect inside an htmx request before htmx sees it.
 
     So htmx is told to go there itself. Who has to log in again reloads the page they are on: the address of a
-    fragment is no place to come back to.
+    fragment is no place to come back to. A place on the page itself is reloaded too: going to it would change nothing.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -71,10 +71,11 @@ class HtmxRedirectMiddleware:
             return response
         target = response["Location"]
         to_log_in = urlsplit(target).path == resolve_url(settings.LOGIN_URL)
+        here = (request.htmx.current_url_abs_path or "").partition("#")[0]  # type: ignore[attr-defined]
         del response["Location"]
         response.status_code = 200
         response.content = b""
-        if to_log_in:
+        if to_log_in or here == target.partition("#")[0]:
             response["HX-Refresh"] = "true"
         else:
             response["HX-Redirect"] = target

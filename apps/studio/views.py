@@ -12,7 +12,6 @@ from django.http import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
-from django_htmx.http import HttpResponseClientRedirect
 
 from apps.accounts.access import WorkspaceRequest, member
 from apps.errors import Refused
@@ -85,7 +84,7 @@ def _submit(request: WorkspaceRequest) -> HttpResponseBase:
         form.add_error("voice", refused.message)
         return _form_again(request, form, refused.status)
     address = reverse("studio:conversion", args=[request.workspace.slug, conversion.code])
-    return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
+    return redirect(address)
 
 
 def _form_again(request: WorkspaceRequest, form: ConversionForm, status: int) -> HttpResponseBase:
@@ -105,7 +104,8 @@ def _page(
     status: int = 200,
 ) -> HttpResponseBase:
     workspace = request.workspace
-    rows = _conversions(request).prefetch_related("job__artifacts")
+    # The curves are long, and a list draws none of them.
+    rows = _conversions(request).prefetch_related("job__artifacts").defer("curves", "metrics")
     page = Paginator(rows, CONVERSIONS_ON_A_PAGE).get_page(request.GET.get("page"))
     context = {
         "workspace": workspace,
@@ -166,7 +166,7 @@ def delete(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
     services.delete_conversion(conversion=row, user=request.user)
     messages.success(request, "The conversion is deleted.")
     address = reverse("studio:convert", args=[request.workspace.slug])
-    return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
+    return redirect(address)
 
 
 @require_POST
@@ -187,7 +187,7 @@ def preset_save(request: WorkspaceRequest) -> HttpResponseBase:
     )
     messages.success(request, f"The preset “{preset.name}” is saved for everyone in the workspace.")
     address = f"{reverse('studio:convert', args=[request.workspace.slug])}?preset={preset.code}"
-    return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
+    return redirect(address)
 
 
 @require_POST
@@ -198,7 +198,7 @@ def preset_delete(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBas
     preset.delete()
     messages.success(request, f"The preset “{preset.name}” is deleted.")
     address = reverse("studio:convert", args=[request.workspace.slug])
-    return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
+    return redirect(address)
 
 
 def _conversions(request: WorkspaceRequest) -> Any:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseBase
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.accounts.access import WorkspaceRequest, member
@@ -17,7 +17,7 @@ from apps.jobs.downloads import serve
 from apps.voices.forms import ConsentForm
 from apps.voices.models import Consent, Voice
 from apps.voices.services import consents
-from apps.voices.views.lookup import go, page_of, voice_of
+from apps.voices.views.lookup import page_of, voice_of
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -47,7 +47,7 @@ def give(request: WorkspaceRequest, voice: UUID) -> HttpResponse:
         form.add_error("spoken", refused.message)
         return _page(request, row, form)
     messages.success(request, f"Consent for “{row.name}” is kept.")
-    return go(request, page_of(row) + "#consent")
+    return redirect(page_of(row) + "#consent")
 
 
 def _page(request: WorkspaceRequest, voice: Voice, form: ConsentForm) -> HttpResponse:
@@ -75,7 +75,7 @@ def withdraw(request: WorkspaceRequest, voice: UUID, consent: UUID) -> HttpRespo
     row = _consent_of(request, voice, consent)
     consents.withdraw_consent(consent=row, user=request.user)
     messages.success(request, "The consent is withdrawn. Nothing new is trained or made under it.")
-    return go(request, page_of(row.voice) + "#consent")
+    return redirect(page_of(row.voice) + "#consent")
 
 
 @require_safe

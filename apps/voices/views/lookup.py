@@ -1,13 +1,11 @@
-"""What the pages of a voice share: finding rows through the workspace, and where to go afterwards."""
+"""What the pages of a voice share: finding rows through the workspace."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
 
 from apps.accounts.access import WorkspaceRequest
 from apps.voices.models import Recording, Take, Voice, VoiceModel
@@ -48,13 +46,3 @@ def model_of(request: WorkspaceRequest, voice: UUID, code: UUID) -> VoiceModel:
 def page_of(voice: Voice) -> str:
     """Return the address of a voice's page."""
     return reverse("voices:detail", args=[voice.workspace.slug, voice.code])
-
-
-def go(request: WorkspaceRequest, url: str) -> HttpResponse:
-    """Send the browser to ``url``, whether htmx asked or the browser itself."""
-    if not request.htmx:
-        return redirect(url)
-    here = (request.htmx.current_url_abs_path or "").partition("#")[0]
-    if here == url.partition("#")[0]:
-        return HttpResponseClientRefresh()  # going to a place on the same page would not load it again
-    return HttpResponseClientRedirect(url)

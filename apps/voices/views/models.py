@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.accounts.access import WorkspaceRequest, member
@@ -16,7 +16,7 @@ from apps.jobs.models import Artifact
 from apps.voices.cards import card_of, metrics_of
 from apps.voices.forms import TrainForm
 from apps.voices.services import training
-from apps.voices.views.lookup import go, model_of, page_of, voice_of
+from apps.voices.views.lookup import model_of, page_of, voice_of
 from ml.catalog import PRESETS
 
 
@@ -67,7 +67,7 @@ def train(request: WorkspaceRequest, voice: UUID) -> HttpResponse:
     form = TrainForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         training.train(voice=row, user=request.user, options=form.options)
-        return go(request, page_of(row) + "#models")
+        return redirect(page_of(row) + "#models")
     context: dict[str, Any] = {
         "workspace": request.workspace,
         "voice": row,
@@ -87,7 +87,7 @@ def instant(request: WorkspaceRequest, voice: UUID) -> HttpResponse:
     """Make an instant voice."""
     row = voice_of(request, voice)
     training.make_instant(voice=row, user=request.user)
-    return go(request, page_of(row) + "#models")
+    return redirect(page_of(row) + "#models")
 
 
 @require_safe
@@ -132,7 +132,7 @@ def activate(request: WorkspaceRequest, voice: UUID, model: UUID) -> HttpRespons
     row = model_of(request, voice, model)
     training.activate(model=row, user=request.user)
     messages.success(request, f"Version {row.version} is now the one that conversions use.")
-    return go(request, page_of(row.voice) + "#models")
+    return redirect(page_of(row.voice) + "#models")
 
 
 @require_POST
@@ -142,4 +142,4 @@ def delete(request: WorkspaceRequest, voice: UUID, model: UUID) -> HttpResponse:
     row = model_of(request, voice, model)
     training.delete_model(model=row, user=request.user)
     messages.success(request, f"Version {row.version} is deleted.")
-    return go(request, page_of(row.voice) + "#models")
+    return redirect(page_of(row.voice) + "#models")

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpResponse, HttpResponseBase, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import trigger_client_event
@@ -19,7 +19,7 @@ from apps.voices.models import Recording
 from apps.voices.scripts import SENTENCES
 from apps.voices.services import recordings
 from apps.voices.services.recordings import Fate
-from apps.voices.views.lookup import go, page_of, recording_of, take_of, voice_of
+from apps.voices.views.lookup import page_of, recording_of, take_of, voice_of
 
 _LONGEST_SCRIPT = 10_000
 _LONGEST_SECONDS = 600  # of one recording in the page, which is in the browser's memory until it is kept
@@ -66,7 +66,7 @@ def _answer(request: WorkspaceRequest, voice: UUID, fates: list[Fate]) -> HttpRe
         return JsonResponse({"files": files}, status=status)
     if status == 201 and not request.htmx:
         messages.success(request, f"{len(fates)} recording{'s' if len(fates) > 1 else ''} added.")
-        return go(request, page_of(row) + "#recordings")
+        return redirect(page_of(row) + "#recordings")
     context = {"workspace": request.workspace, "voice": row, "fates": fates}
     return render(request, "voices/_fates.html" if request.htmx else "voices/received.html", context, status=status)
 
@@ -121,7 +121,7 @@ def delete(request: WorkspaceRequest, voice: UUID, recording: UUID) -> HttpRespo
     if request.htmx:
         return trigger_client_event(HttpResponse(), "takes-changed")
     messages.success(request, f"“{row.name}” is deleted.")
-    return go(request, page_of(row.voice) + "#recordings")
+    return redirect(page_of(row.voice) + "#recordings")
 
 
 @require_safe
@@ -139,7 +139,7 @@ def drop_take(request: WorkspaceRequest, voice: UUID, take: UUID) -> HttpRespons
     """Drop a take from the next training, or take it back in."""
     row = recordings.toggle_take(take_of(request, voice, take))
     if not request.htmx:
-        return go(request, recording_url(row.recording) + f"#take-{row.code}")
+        return redirect(recording_url(row.recording) + f"#take-{row.code}")
     context = {"workspace": request.workspace, "voice": row.recording.voice, "take": row}
     return trigger_client_event(render(request, "voices/_take.html", context), "takes-changed")
 

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
@@ -20,7 +20,7 @@ from apps.jobs.models import UNFINISHED
 from apps.voices.forms import TrainForm, VoiceForm
 from apps.voices.models import Consent, Recording, Take, Voice, VoiceModel
 from apps.voices.services import training, voices
-from apps.voices.views.lookup import go, page_of, voice_of
+from apps.voices.views.lookup import page_of, voice_of
 from apps.voices.views.models import preset_cards
 
 
@@ -57,7 +57,7 @@ def new(request: WorkspaceRequest) -> HttpResponse:
         except Refused as refused:
             form.add_error("name", refused.message)
         else:
-            return go(request, page_of(voice))
+            return redirect(page_of(voice))
     return _form_page(request, form, title="New voice", submit="Make this voice", back="")
 
 
@@ -74,7 +74,7 @@ def edit(request: WorkspaceRequest, voice: UUID) -> HttpResponse:
         except Refused as refused:
             form.add_error("name", refused.message)
         else:
-            return go(request, page_of(row))
+            return redirect(page_of(row))
     return _form_page(request, form, title=f"Rename {initial['name']}", submit="Save", back=page_of(row))
 
 
@@ -148,7 +148,7 @@ def delete(request: WorkspaceRequest, voice: UUID) -> HttpResponse:
     if request.method == "POST":
         voices.delete_voice(voice=row, user=request.user)
         messages.success(request, f"“{row.name}” and everything made from it are deleted.")
-        return go(request, reverse("voices:list", args=[request.workspace.slug]))
+        return redirect(reverse("voices:list", args=[request.workspace.slug]))
     counts = {
         "recordings": row.recordings.count(),
         "models": row.models.count(),
