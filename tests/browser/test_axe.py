@@ -115,7 +115,7 @@ def places(stack: Stack) -> dict[str, dict[str, str]]:
 
 def _context(browser: Browser) -> BrowserContext:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)  # the machine may be busy
     return context
 
 
