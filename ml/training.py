@@ -21,6 +21,7 @@ from ml.converters.base import Checkpoint, Lesson, Report, Samples, TrainOptions
 from ml.errors import EngineError
 
 VALIDATIONS = 6
+_AS_GOOD = 1.01  # of two checkpoints within one per cent the later one is taken: it has learnt more of the voice
 _PREPARE, _FINISH = 0.08, 0.97
 _REPORT_SECONDS = 0.25
 
@@ -138,8 +139,8 @@ class _Loop:
         loss = sum(self.losses) / max(1, len(self.losses))
         self.losses.clear()
         self.progress.curve.append({"step": self.progress.step, "loss": loss, "held_out": held_out})
-        if held_out < self.progress.best:
-            self.progress.best = held_out
+        self.progress.best = min(self.progress.best, held_out)
+        if held_out <= _AS_GOOD * self.progress.best:
             checkpoint.save(self.workdir / "best.safetensors", self.lesson.state(), self._metadata())
         self._save()
         sample = self._sample()
