@@ -52,7 +52,7 @@ def export(data: Path, work: Path, folder: Path, version: str) -> None:
     for name, network in networks.items():
         training[name] = load_part(work, *PARTS[name], network)
         path = folder / f"{name}.safetensors"
-        checkpoint.save(path, _half(network), {"network": name, "version": version, "config": config.to_dict()})
+        checkpoint.save(path, _half(network), {"network": name, "config": config.to_dict()})
         sums[name] = checkpoint.sha256(path)
     utterances = read_manifest(data)
     card = {
