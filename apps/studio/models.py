@@ -74,7 +74,7 @@ class Conversion(Work):
     source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="conversions")
     parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="variations")
     metrics = models.JSONField(default=dict)  # name -> number
-    curves = models.JSONField(default=dict)  # times, source_f0, result_f0, source_peaks, result_peaks
+    curves = models.JSONField(default=dict)  # times, source_f0, result_f0, source_peaks
     compute_seconds = models.FloatField(default=0.0)
 
     class Meta:

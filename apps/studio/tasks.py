@@ -62,13 +62,14 @@ def _keep(run: Run, conversion: Conversion, result: ConvertResult, preview: Path
                 "samples": result.samples,
                 "channels": result.channels,
                 "seconds": result.samples / result.sample_rate,
+                "peaks": result.result_peaks,
             },
         )
         if preview is not None:
             run.keep(preview, kind=Artifact.Kind.SAMPLE, name="source.flac", content_type="audio/flac")
         Conversion.objects.filter(pk=conversion.pk).update(
             metrics={**result.metrics, "pitch_semitones": result.pitch},
-            curves={**result.curves, "source_peaks": result.source_peaks, "result_peaks": result.result_peaks},
+            curves={**result.curves, "source_peaks": result.source_peaks},
             compute_seconds=result.seconds,
         )
 

@@ -77,11 +77,14 @@ model.save()
 sample = Artifact(workspace=workspace, job=model.job, kind="sample", name="step 10.wav", size=len(sound))
 sample.content_type, sample.data = "audio/wav", {"step": 10, "peaks": peaks, "seconds": 2.0}
 sample.file.save("sample.wav", ContentFile(sound))
+artifact = held["artifact"]
+artifact.data |= {"peaks": peaks}
+artifact.save()
 conversion = held["conversion"]
 conversion.metrics = {"similarity": 0.83, "f0_correlation": 0.99, "f0_rmse_cents": 12.0, "real_time_factor": 0.1}
 conversion.curves = {"times": times, "source_f0": [200 + 50 * math.sin(at) for at in times],
     "result_f0": [None if 2 < at < 3 else 300 + 50 * math.sin(at) for at in times],
-    "source_peaks": peaks, "result_peaks": peaks}
+    "source_peaks": peaks}
 conversion.save()
 now = timezone.now()
 for status, word in (("queued", "waits"), ("running", "runs"), ("failed", "failed"), ("cancelled", "was cancelled")):

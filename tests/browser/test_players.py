@@ -32,14 +32,14 @@ conversion, artifact, source = held["conversion"], held["artifact"], held["sourc
 for row, sound in ((source, speech(seconds, f0=110.0)), (artifact, speech(seconds, f0=220.0))):
     row.file.save("sound.wav", ContentFile(wav_bytes(sound)), save=False)
 source.duration = seconds
-artifact.data |= {"seconds": seconds, "samples": int(48000 * seconds)}
+peaks = [number % 10 / 10 for number in range(200)]
+artifact.data |= {"seconds": seconds, "samples": int(48000 * seconds), "peaks": peaks}
 source.save()
 artifact.save()
 times = [number / 50 for number in range(int(50 * seconds))]
-peaks = [number % 10 / 10 for number in range(200)]
 conversion.curves = {"times": times, "source_f0": [110.0 + number % 7 for number in range(len(times))],
     "result_f0": [0.0 if number < 20 else 220.0 for number in range(len(times))],
-    "source_peaks": peaks, "result_peaks": peaks}
+    "source_peaks": peaks}
 conversion.metrics = {"similarity": 0.8}
 conversion.save()
 slug = workspace.slug
