@@ -120,7 +120,7 @@ class Engine:
             takes=takes,
             options=chosen,
             workdir=workdir,
-            sampler=lambda voice: self._sample(voice, takes[-1]),
+            sampler=lambda voice, told: self._sample(voice, takes[-1], told),
             report=report,
             on_checkpoint=on_checkpoint,
         )
@@ -155,7 +155,7 @@ class Engine:
             opened, source, out, options=options or ConvertOptions(), embed=self._converter.embed, report=report
         )
 
-    def _sample(self, voice: Path, take: Path) -> tuple[Samples, int]:
+    def _sample(self, voice: Path, take: Path, report: Report) -> tuple[Samples, int]:
         """The first seconds of a take, through the voice and back: what a checkpoint sounds like."""
         from tempfile import TemporaryDirectory
 
@@ -165,5 +165,5 @@ class Engine:
             source, made = Path(folder) / "source.wav", Path(folder) / "made.wav"
             samples, rate = load(take)
             save(source, samples[: int(_SAMPLE_SECONDS * rate)], rate)
-            self.convert(voice, source, made, options=ConvertOptions(pitch=0.0))
+            self.convert(voice, source, made, options=ConvertOptions(pitch=0.0), report=report)
             return load(made)

@@ -25,8 +25,8 @@ _AS_GOOD = 1.01  # of two checkpoints within one per cent the later one is taken
 _PREPARE, _FINISH = 0.08, 0.97
 _REPORT_SECONDS = 0.25
 
-Sampler = Callable[[Path], tuple[Samples, int]]
-"""Renders a short sample with a voice file: (n,) and its rate."""
+Sampler = Callable[[Path, Report], tuple[Samples, int]]
+"""Renders a short sample with a voice file: (n,) and its rate; reports as it goes, so that it too can be stopped."""
 
 
 @dataclass
@@ -118,7 +118,7 @@ class _Loop:
         steps, before = self.lesson.steps, self.progress.seconds
         every = max(1, -(-steps // VALIDATIONS))
         while self.progress.step < steps:
-            self._report(steps)
+            self._report(f"Training, step {self.progress.step} of {steps}")
             self.losses.append(self.lesson.step(self.progress.step))
             self.progress.step += 1
             self.progress.seconds = before + time.monotonic() - started
@@ -127,14 +127,14 @@ class _Loop:
             elif time.monotonic() - self.saved >= self.options.save_seconds:
                 self._save()
 
-    def _report(self, steps: int) -> None:
+    def _report(self, stage: str) -> None:
         now = time.monotonic()
         if now - self.reported >= _REPORT_SECONDS:
             self.reported = now
-            done = self.progress.step / steps
-            self.report(_PREPARE + done * (_FINISH - _PREPARE), f"Training, step {self.progress.step} of {steps}")
+            self.report(_PREPARE + self.progress.step / self.lesson.steps * (_FINISH - _PREPARE), stage)
 
     def _validate(self, steps: int) -> None:
+        self._report("Listening to held-out takes")
         held_out = self.lesson.held_out()
         loss = sum(self.losses) / max(1, len(self.losses))
         self.losses.clear()
@@ -151,7 +151,7 @@ class _Loop:
     def _sample(self) -> Path:
         voice = self.workdir / "sample.voice"
         self.lesson.save(voice)
-        samples, rate = self.sampler(voice)
+        samples, rate = self.sampler(voice, lambda fraction, stage: self._report("Making a sample"))
         path = self.workdir / f"sample-{self.progress.step:06d}.wav"
         save(path, samples, rate, "PCM_16")
         voice.unlink()
