@@ -177,6 +177,7 @@ def running(data: Path, **environment: str) -> Iterator[Stack]:
             stderr=output,
             text=True,
             process_group=0,
+            preexec_fn=partial(die_with_parent, os.getpid()),
         )
     url = f"http://127.0.0.1:{port}"
     redis = f"unix://{data}/redis.sock?db=0"
