@@ -25,7 +25,6 @@ def main() -> int:
     command, arguments = (sys.argv[1:2] or ["help"])[0], sys.argv[2:]
     if sys.prefix == sys.base_prefix:  # inside any virtual environment all is taken to be there
         enter_environment("requirements.txt", *(["requirements-dev.txt"] if command == "test" else []))
-    os.chdir(ROOT)
     if command == "up":
         from voicecloud import up
 

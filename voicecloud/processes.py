@@ -100,9 +100,10 @@ class Supervisor:
             child.start()
 
     def listen(self) -> None:
-        """Take SIGINT, SIGTERM and SIGHUP as the wish to end."""
+        """Take SIGINT and SIGTERM as the wish to end, and SIGHUP unless it is ignored, as under nohup."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._stop)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._stop)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True
