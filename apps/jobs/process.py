@@ -45,16 +45,15 @@ GRACE_SECONDS = 3.0
 class ForkingWorker(Worker):
     """Forks for each job from a process that has the engine's libraries loaded: a job starts at once."""
 
-    watched: Job | None = None
+    claimed = False
     beaten_at = 0.0
-    forked_at = 0.0
     stray_since: float | None = None
 
     def fork_work_horse(self, job: Any, queue: Any) -> None:
         """Start the work-horse; no database connection may be shared with it."""
         connections.close_all()
-        self.forked_at = self.beaten_at = time.monotonic()
-        self.watched = self.stray_since = None
+        self.beaten_at = time.monotonic()
+        self.claimed, self.stray_since = False, None
         super().fork_work_horse(job, queue)
 
     def main_work_horse(self, job: Any, queue: Any) -> None:
@@ -83,20 +82,24 @@ class ForkingWorker(Worker):
             self.beaten_at = now
         row = Job.objects.filter(pk=job_pk, status=Status.RUNNING, worker=self.name).first()
         if row is None:
-            # Ended, or given to another worker; or so young that it has not been claimed yet.
-            self.stray_since = self.stray_since or now
-            if now - self.stray_since > GRACE_SECONDS:
-                self.kill_horse()
+            # Not claimed yet, which can take seconds in a fresh process; or it was this worker's, and has been ended
+            # or given to another, and the work-horse does not notice.
+            if self.claimed:
+                self.stray_since = self.stray_since or now
+                if now - self.stray_since > GRACE_SECONDS:
+                    self.kill_horse()
             return
-        self.watched, self.stray_since = row, None
+        self.claimed, self.stray_since = True, None
         asked = row.cancel_requested_at
         unheard = asked is not None and (timezone.now() - asked).total_seconds() > services.HARD_STOP_AFTER_SECONDS
         if unheard or self.has_overrun(row):
             self.kill_horse()
 
-    def has_overrun(self, row: Job) -> bool:
+    @staticmethod
+    def has_overrun(row: Job) -> bool:
         """Say whether the work-horse has had its time and did not stop by itself."""
-        return time.monotonic() - self.forked_at > row.time_limit + GRACE_SECONDS
+        spent = row.seconds_spent()
+        return spent is not None and spent > row.time_limit + GRACE_SECONDS
 
     def monitor_work_horse(self, job: Any, queue: Any, execution: Any) -> None:
         """Wait for the work-horse, then settle what it left: a job still running in the books died with it."""
