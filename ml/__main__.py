@@ -79,7 +79,7 @@ def _add_convert(commands: Any, shared: argparse.ArgumentParser) -> None:
     convert.add_argument("source", type=Path, metavar="IN")
     convert.add_argument("out", type=Path, metavar="OUT", help=".wav, .flac, .mp3, .ogg or .m4a")
     convert.add_argument("--pitch", type=_pitch, default="auto", metavar="SEMITONES|auto")
-    convert.add_argument("--retrieval", type=float, default=0.3, help="0 to 1: closer to the voice (default 0.3)")
+    convert.add_argument("--retrieval", type=float, default=0.5, help="0 to 1: closer to the voice (default 0.5)")
     convert.add_argument("--preset", choices=PRESETS, default="balanced")
     convert.add_argument("--f0-method", choices=F0_METHODS, default="swift")
     convert.add_argument("--sample-rate", type=int, help="16000 to 48000 (default: the source's)")
@@ -102,7 +102,7 @@ def _add_evaluate(commands: Any, shared: argparse.ArgumentParser) -> None:
         "--held-out", type=Path, metavar="DIR", help="the same for held-out speakers of a training set"
     )
     evaluate.add_argument("--preset", choices=PRESETS, default="balanced")
-    evaluate.add_argument("--retrieval", type=float, default=0.3)
+    evaluate.add_argument("--retrieval", type=float, default=0.5)
     evaluate.add_argument("--work", type=Path, default=Path(".work/evaluation"), help="what is made is kept here")
     evaluate.add_argument("--limit", type=int, help="at most so many voices")
     evaluate.add_argument("--sources-a-voice", type=int, default=12)

@@ -49,7 +49,7 @@ def run(
     development: Path | None = None,
     held_out: Path | None = None,
     preset: str = "balanced",
-    retrieval: float = 0.3,
+    retrieval: float = 0.5,
     work: Path,
     limit: int | None = None,
     sources_a_voice: int = SOURCES_A_VOICE,

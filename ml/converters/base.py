@@ -65,7 +65,7 @@ class ConvertOptions:
     """
 
     pitch: float | Literal["auto"] = "auto"
-    retrieval: float = 0.3
+    retrieval: float = 0.5
     preset: str = "balanced"
     f0_method: str = "swift"
     sample_rate: int | None = None
