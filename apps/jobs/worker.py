@@ -28,7 +28,7 @@ from apps.jobs import services
 from apps.jobs.events import publish
 from apps.jobs.folders import folder_of
 from apps.jobs.models import Artifact, Job, Status
-from ml.errors import AudioError, Cancelled
+from ml.errors import AudioError, Cancelled, WeightsError
 
 if TYPE_CHECKING:
     from ml.engine import Engine
@@ -61,6 +61,10 @@ def task(body: Callable[[Run], None]) -> services.Task:
             body(run)
             run.end(Status.DONE)
         except (Refused, AudioError) as error:
+            run.end(Status.FAILED, message=str(error))
+        except WeightsError as error:
+            # Its sentence says what to do (train the voice again); that it came to this is for us to look at.
+            log.exception("job %s: weights that cannot be used", job.code)
             run.end(Status.FAILED, message=str(error))
         except Cancelled:
             run.end(Status.CANCELLED, message="Cancelled.")

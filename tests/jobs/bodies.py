@@ -14,7 +14,7 @@ import torch
 from apps.errors import Refused
 from apps.jobs.models import Artifact
 from apps.jobs.worker import Run, task
-from ml.errors import AudioError
+from ml.errors import AudioError, WeightsError
 
 
 @task
@@ -30,6 +30,11 @@ def refuse(run: Run) -> None:
 @task
 def meet_bad_audio(run: Run) -> None:
     raise AudioError("This file holds no sound; upload another one.")
+
+
+@task
+def meet_old_weights(run: Run) -> None:
+    raise WeightsError("This voice was trained with another version; train it again.")
 
 
 @task

@@ -39,6 +39,7 @@ def running(make: Make, **given: Any) -> tuple[Job, Run]:
     [
         (bodies.refuse, "The voice has no model yet; train one first."),
         (bodies.meet_bad_audio, "This file holds no sound; upload another one."),
+        (bodies.meet_old_weights, "This voice was trained with another version; train it again."),
     ],
 )
 def test_a_refusal_fails_the_job_with_its_own_sentence(submitted: Make, body: Any, sentence: str) -> None:
