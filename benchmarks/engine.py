@@ -87,8 +87,11 @@ def _source(folder: Path, takes: Sequence[Path], seconds: float) -> Path:
     path = folder / f"source-{seconds:.0f}.flac"
     sound = np.concatenate([load(take, 48_000)[0] for take in takes])
     with soundfile.SoundFile(path, "w", 48_000, 1, "PCM_16") as file:
-        while file.tell() < seconds * 48_000:
-            file.write(sound[: int(seconds * 48_000) - file.tell()])
+        missing = int(seconds * 48_000)
+        while missing:
+            part = sound[:missing]
+            file.write(part)
+            missing -= len(part)
     return path
 
 
