@@ -24,7 +24,7 @@ import numpy as np
 import soundfile
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[0] = str(ROOT)  # instead of this folder, whose names would hide those of the standard library
 TRAINING_SECONDS, SOURCE_SECONDS = 60.0, 60.0
 
 
