@@ -25,9 +25,12 @@ SHARES = {
     "rhasspy_kerstin": 0.06,
     "rhasspy_nathalie": 0.07,
 }
-FRAMES, BATCH, RATE = 251, 12, 1.5e-3
+FRAMES, BATCH, RATE = 251, 8, 1.5e-3
 WARPS = tuple(float(warp) for warp in np.geomspace(0.8, 1.25, 23))
 Z_NOISE = 0.2
+MEL_SHARE = 0.3
+AGREEMENT = 1.0
+"""Weights of the rebuilding and of the two views' agreement beside the phones' cross entropy."""
 
 
 class PhoneHead(nn.Module):
@@ -90,7 +93,10 @@ class ContentTraining:
         self.chances = probabilities(items, SHARES)
 
     def step(self, index: int) -> Mapping[str, Tensor]:
-        """One update; returns the losses and the frame accuracy on this batch."""
+        """One update on two views of each piece, disturbed independently; returns the losses and the frame accuracy.
+
+        That both views must give the same content takes the speaker out of it, as in ContentVec (Qian et al., 2022).
+        """
         generator = np.random.default_rng([self.seed, index])
         chosen = generator.choice(len(self.items), BATCH, p=self.chances)
         speeds = np.exp(generator.uniform(np.log(0.82), np.log(1.28), BATCH))
@@ -100,20 +106,29 @@ class ContentTraining:
         ]
         samples, f0, labels = stack(pieces)
         target, level = log_mel(samples, self.config.mel), loudness(samples)
-        disturbed = self._disturb(samples, generator)
+        views = torch.cat([self._disturb(samples, generator), self._disturb(samples, generator)])
+        labels, target, f0, level = labels.repeat(2, 1), target.repeat(2, 1, 1), f0.repeat(2, 1), level.repeat(2, 1)
         with fast_precision():
-            z = self.encoder(disturbed)
-            z = z + Z_NOISE * torch.randn_like(z)
-            scores = self.phones(z).float()
-            rebuilt = self.mels(z, f0, level, target.mean(1)).float()
+            z = self.encoder(views)
+            noisy = z + Z_NOISE * torch.randn_like(z)
+            scores = self.phones(noisy).float()
+            rebuilt = self.mels(noisy, f0, level, target.mean(1)).float()
         phone_loss = nn.functional.cross_entropy(
             scores.flatten(0, 1), labels.flatten(), ignore_index=UNLABELLED, label_smoothing=0.05
         )
         mel_loss = (rebuilt - target).abs().mean()
-        descend(phone_loss + mel_loss, self.networks, self.optimiser, RATE * cosine(index, self.steps))
+        first, second = z.float().chunk(2)
+        disagreement = 1 - nn.functional.cosine_similarity(first, second, dim=-1).mean()
+        loss = phone_loss + MEL_SHARE * mel_loss + AGREEMENT * disagreement
+        descend(loss, self.networks, self.optimiser, RATE * cosine(index, self.steps))
         known = labels != UNLABELLED
         accuracy = (scores.argmax(-1) == labels)[known].float().mean()
-        return {"phones": phone_loss.detach(), "mels": mel_loss.detach(), "accuracy": accuracy}
+        return {
+            "phones": phone_loss.detach(),
+            "mels": mel_loss.detach(),
+            "disagreement": disagreement.detach(),
+            "accuracy": accuracy,
+        }
 
     def _disturb(self, samples: Tensor, generator: np.random.Generator) -> Tensor:
         spectrum = power(colour(samples, generator), self.config.mel.n_fft, self.config.mel.window)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ml.base.content_training import WARPS
@@ -16,7 +17,7 @@ from ml.base.prepare import Item
 from ml.base.sampling import Piece, colour, cut, probabilities, split_corpus, stack, to_analysis
 from ml.base.speaker_training import group
 from ml.config import ANALYSIS_RATE, FRAME_RATE, ModelConfig
-from ml.content import ContentEncoder
+from ml.content import ContentEncoder, retrieve
 from ml.convnext import fast_precision
 from ml.decoder import Decoder, synthesise
 from ml.discriminators import Discriminators
@@ -33,7 +34,12 @@ SHARES = {
     24_000: {"rhasspy_kathleen": 0.4, "rhasspy_kerstin": 0.3, "rhasspy_nathalie": 0.3},
 }
 RATE_SHARES = {16_000: 0.6, 24_000: 0.4}
-CLEAN_SHARE = 0.35
+CLEAN_SHARE = 0.2
+BORROWED_SHARE, BORROWED = 0.5, (0.3, 1.0)
+"""How many pieces are said with another speaker's content, and how far towards it they are moved."""
+RETURNED_SHARE, RETURNED = 0.5, 0.5
+"""How many of those are moved back towards the speaker's own content, as conversion does, and how far."""
+POOL_SECONDS = 14
 ADVERSARIAL, FEATURES = 0.1, 0.2
 
 
@@ -64,6 +70,8 @@ class Batches:
         self.items = {rate: chosen for rate, chosen in self.items.items() if chosen}
         self.chances = {rate: probabilities(chosen, SHARES[rate]) for rate, chosen in self.items.items()}
         self._voices: dict[tuple[str, float], Tensor] = {}
+        self._pools: dict[str, Tensor] = {}
+        self._lenders = sorted(self.by_speaker)
 
     def draw(self, size: int, generator: np.random.Generator) -> Batch:
         """`size` pieces of one sample rate, each at its own speed."""
@@ -85,6 +93,9 @@ class Batches:
         voices = [self.voice(p.item.utterance.speaker, s, generator) for p, s in zip(pieces, speeds, strict=True)]
         bandwidth = torch.tensor([rate / 2 * min(1.0, speed) * 0.97 for speed in speeds])
         content = self._content(plain, generator)
+        for row, (piece, speed) in enumerate(zip(pieces, speeds, strict=True)):
+            if generator.random() < BORROWED_SHARE:
+                content[row] = self._borrowed(content[row], piece.item.utterance.speaker, speed, generator)
         return Batch(rate, target, content, f0, loudness(plain), torch.stack(voices), bandwidth)
 
     @torch.no_grad()
@@ -101,6 +112,31 @@ class Batches:
         with fast_precision():
             z: Tensor = self.content(mel)
         return z
+
+    def _borrowed(self, content: Tensor, speaker: str, speed: float, generator: np.random.Generator) -> Tensor:
+        """Content (T, dimensions) as another speaker has it, sometimes brought back by the speaker's own frames.
+
+        This is what a conversion hands to the decoder: phones of one voice with what the encoder left of it.
+        """
+        lender = self._lenders[int(generator.integers(len(self._lenders)))]
+        content = retrieve(content, self.pool(lender), float(generator.uniform(*BORROWED)))
+        if speed == 1.0 and generator.random() < RETURNED_SHARE:
+            content = retrieve(content, self.pool(speaker), RETURNED)
+        return content
+
+    @torch.no_grad()
+    def pool(self, speaker: str) -> Tensor:
+        """Content (frames, dimensions) of up to POOL_SECONDS of a speaker, made once."""
+        if speaker not in self._pools:
+            found: list[NDArray[np.float32]] = []
+            for item in self.by_speaker[speaker]:
+                samples = item.floats()
+                found.append(to_analysis(samples, item.rate, 1 + len(samples) * FRAME_RATE // item.rate))
+                if sum(len(part) for part in found) >= POOL_SECONDS * ANALYSIS_RATE:
+                    break
+            samples = np.concatenate(found)[: POOL_SECONDS * ANALYSIS_RATE]
+            self._pools[speaker] = self.content.encode(torch.from_numpy(samples)[None])[0]
+        return self._pools[speaker]
 
     def voice(self, speaker: str, speed: float, generator: np.random.Generator) -> Tensor:
         """The speaker's embedding at a speed: mean over up to 2 pieces of 3 s, made once."""

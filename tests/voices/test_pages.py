@@ -107,7 +107,10 @@ def test_a_models_page_shows_card_curve_and_samples(
     fragment = client_of(victor).get(address("model", model.code), headers={"HX-Request": "true"}).content.decode()
     assert "<html" not in fragment
     models = {"HX-Request": "true", "HX-Target": "models"}
-    assert "Version 1" in client_of(victor).get(address("detail"), headers=models).content.decode()
+    changed = client_of(bob).get(address("detail"), headers=models).content.decode()
+    assert "Version 1" in changed and "<html" not in changed
+    actions = changed.split('id="voice-actions"')[1]
+    assert 'hx-swap-oob="true"' in actions and "Convert into this voice" in actions
 
 
 @pytest.mark.parametrize("name", ["train", "consent", "record", "preflight", "edit"])

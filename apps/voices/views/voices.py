@@ -93,11 +93,12 @@ def _form_page(request: WorkspaceRequest, form: VoiceForm, *, title: str, submit
 @require_safe
 @member("viewer")
 def detail(request: WorkspaceRequest, voice: UUID) -> HttpResponse:
-    """One voice: consent, recordings, pre-flight, training, models. To htmx only its models, for when a job ends."""
+    """One voice: consent, recordings, pre-flight, training, models. To htmx only what a job that ended has changed."""
     row = voice_of(request, voice)
+    shown = {"workspace": request.workspace, "voice": row}
     if request.htmx and request.htmx.target == "models":
-        return render(request, "voices/_models.html", {"voice": row, **_models(row)})
-    return render(request, "voices/detail.html", {"workspace": request.workspace, "voice": row, **_facts(request, row)})
+        return render(request, "voices/_models_changed.html", {**shown, "consent": row.consent, **_models(row)})
+    return render(request, "voices/detail.html", {**shown, **_facts(request, row)})
 
 
 def _facts(request: WorkspaceRequest, voice: Voice) -> dict[str, Any]:
