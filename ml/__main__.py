@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from ml.catalog import F0_METHODS, PRESETS
+from ml.catalog import F0_METHODS, PRECISIONS, PRESETS
 from ml.decode import decode
 from ml.errors import AudioError, EngineError
 
@@ -64,6 +64,11 @@ def _add_train(commands: Any, shared: argparse.ArgumentParser) -> None:
     train.add_argument("recordings", type=Path, nargs="+", metavar="RECORDING")
     train.add_argument("--preset", choices=PRESETS, default="balanced")
     train.add_argument("--steps", type=int, help="optimiser steps instead of the preset's")
+    train.add_argument("--batch", type=int, help="clips in a step instead of the preset's")
+    train.add_argument("--learning-rate", type=float, help="instead of the preset's")
+    train.add_argument("--precision", choices=PRECISIONS, default="auto")
+    train.add_argument("--f0-method", choices=F0_METHODS, default="swift")
+    train.add_argument("--save-seconds", type=float, default=10.0, help="longest time between checkpoints (default 10)")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--resume", action="store_true", help="go on with a training that was stopped")
     train.set_defaults(run=_train)
@@ -123,7 +128,16 @@ def _train(chosen: argparse.Namespace) -> None:
     engine = Engine(converter=chosen.converter, threads=chosen.threads)
     progress = _progress(chosen.quiet)
     takes = _takes(engine, chosen.recordings, folder / "takes", progress)
-    options = TrainOptions(preset=chosen.preset, steps=chosen.steps, seed=chosen.seed)
+    options = TrainOptions(
+        preset=chosen.preset,
+        steps=chosen.steps,
+        batch=chosen.batch,
+        learning_rate=chosen.learning_rate,
+        precision=chosen.precision,
+        f0_method=chosen.f0_method,
+        seed=chosen.seed,
+        save_seconds=chosen.save_seconds,
+    )
     result = engine.train(takes, chosen.voice, options=options, workdir=folder / "run", report=progress)
     shutil.rmtree(folder)
     _say(chosen, f"{chosen.voice}: {result.steps} steps in {result.seconds:.0f} s, {_figures(result.metrics)}")

@@ -1,8 +1,9 @@
 """The native converter's training: the base decoder, adapted to one voice on its takes.
 
-Content is taken from several copies of each take, warped, coloured and noisy, so that what is left of the speaker in it
-stays unreliable, and once after retrieval from the other takes, as conversion will use it. The loss is spectral; in
-the adversarial part of the training the base's discriminators go on learning beside the decoder.
+Content is taken from several copies of each take, so that what is left of the speaker in it stays unreliable: warped,
+coloured and noisy ones, and ones whose frames are borrowed from other speakers and partly brought back by the other
+takes, as conversion does with a stranger's. The loss is spectral; in the adversarial part of the training the base's
+discriminators go on learning beside the decoder.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from torch import Tensor, nn
 
 from ml import voicefile
 from ml.audio import load, resample
-from ml.catalog import PRESETS
+from ml.catalog import PRECISIONS, PRESETS
 from ml.config import ANALYSIS_RATE, FRAME_RATE, SYNTHESIS_RATES
 from ml.content import retrieve
 from ml.converters.base import Lesson, Preset, Report, TrainOptions, VoiceTraits
-from ml.convnext import fast_precision
 from ml.dataset import TakeSet, load_takes, traits_of
 from ml.decoder import synthesise
 from ml.errors import AudioError
 from ml.losses import adversarial_loss, discriminator_loss, feature_loss, spectral_loss
+from ml.memory import available_bytes
 from ml.spectral import mel_of_power, power
 from ml.weights import Base
 
@@ -37,7 +38,12 @@ HELD_OUT_SHARE, HELD_OUT_SECONDS = 0.1, 8.0
 POOL_FRAMES = 30_000
 POOL_RANGE_DB = 40.0
 _WARPS = (0.84, 0.92, 1.09, 1.19)
-_TRAINING_RETRIEVAL = 0.3
+_OWN_RETRIEVAL = 0.3
+_BORROWED, _RETURNED = (0.3, 0.9), 0.5  # how far content moves to a lender's frames, and then back to the own ones
+_LENDERS = 4
+_LENDERS_SECONDS = 600.0  # with more speech than this each take borrows from one lender only: memory, and no need
+_STEP_BYTES, _SAMPLE_BYTES = 500_000_000, 1000  # a step's peak, whatever its batch, and for each sample in it; measured
+_COPIES_POOL = 12_000  # frames of the other takes that copies are made with
 
 
 class Adaptation(Lesson):
@@ -47,6 +53,8 @@ class Adaptation(Lesson):
         self.preset: Preset = PRESETS[options.preset].load()
         self.base, self.embed, self.takes, self.options = base, embed, takes, options
         self.steps = options.steps or self.preset.steps
+        self.batch = options.batch or self.preset.batch
+        self.precision = PRECISIONS[options.precision].load()
         self.peak_rate = options.learning_rate or self.preset.learning_rate
         self.decoder, self.judges = _copy(base.decoder), _copy(base.discriminators)
         self.optimiser = torch.optim.AdamW(self.decoder.parameters(), self.peak_rate, (0.9, 0.98), weight_decay=0.01)
@@ -73,12 +81,23 @@ class Adaptation(Lesson):
             self.copies.append(self._disturbed(torch.from_numpy(self.data.samples[index]), generator))
             plain.append(self.copies[-1][0])
         for index in range(len(self.takes)):
-            others = [z for other, z in enumerate(plain) if other != index]
-            if others:
-                found = retrieve(plain[index], torch.cat(others), _TRAINING_RETRIEVAL)
-                self.copies[index] = torch.cat([self.copies[index], found[None]])
+            report(0.9 + 0.1 * index / len(self.takes), "Preparing the takes")
+            others = [z for other, z in enumerate(plain) if other != index] or [plain[index]]
+            kin = thinned(torch.cat(others), _COPIES_POOL)
+            self.copies[index] = torch.cat([self.copies[index], *self._borrowed(plain[index], kin, index)]).half()
         self._split()
+        self.batch = fitted(self.batch, self.preset.clip_seconds * self.rate, available_bytes())
         report(1.0, "Preparing the takes")
+
+    def _borrowed(self, content: Tensor, own: Tensor, index: int) -> list[Tensor]:
+        """Copies (1, T, dimensions) of a take's content (T, dimensions), made of other speakers' and its own frames."""
+        generator = np.random.default_rng([self.options.seed, 3, index])
+        copies = [retrieve(content, own, _OWN_RETRIEVAL)]
+        lenders = _LENDERS if self.data.seconds <= _LENDERS_SECONDS else 1
+        for which in generator.choice(len(self.base.lenders), min(lenders, len(self.base.lenders)), replace=False):
+            moved = retrieve(content, self.base.lenders[which], float(generator.uniform(*_BORROWED)))
+            copies += [moved, retrieve(moved, own, _RETURNED)]
+        return [copy[None] for copy in copies]
 
     @torch.no_grad()
     def _disturbed(self, samples: Tensor, generator: np.random.Generator) -> Tensor:
@@ -91,7 +110,7 @@ class Adaptation(Lesson):
             noisy = spectrum + level * torch.from_numpy(generator.exponential(1.0, spectrum.shape)).float()
             colour = np.interp(np.linspace(0, 6, config.bands), np.arange(7), generator.normal(0, 0.35, 7))
             copies.append(mel_of_power(noisy, config, warp) + torch.from_numpy(colour).float())
-        with fast_precision():
+        with self.precision():
             content: Tensor = self.base.content(torch.cat(copies))
         return content.float()
 
@@ -117,8 +136,8 @@ class Adaptation(Lesson):
         """One step on a random batch; from the preset's share of the steps on, with discriminators."""
         generator = np.random.default_rng([self.options.seed, 7, index])
         torch.manual_seed(self.options.seed * 1_000_003 + index)
-        chosen = generator.integers(0, len(self.clips), self.preset.batch)
-        jitter = generator.integers(0, self._frames() // 4, self.preset.batch)
+        chosen = generator.integers(0, len(self.clips), self.batch)
+        jitter = generator.integers(0, self._frames() // 4, self.batch)
         clips = [(self.clips[which][0], self.clips[which][1] + int(j)) for which, j in zip(chosen, jitter, strict=True)]
         copies = [int(generator.integers(0, len(self.copies[take]))) for take, _ in clips]
         target, made = self._render(clips, copies, generator.random(len(clips)))
@@ -131,13 +150,13 @@ class Adaptation(Lesson):
 
     def _adversarial_step(self, loss: Tensor, target: Tensor, made: Tensor, rate: float) -> float:
         target, made = target[:JUDGED], made[:JUDGED]
-        with fast_precision():
+        with self.precision():
             real_scores, real_features = self.judges(target, self.rate)
             made_scores, _ = self.judges(made.detach(), self.rate)
         judging = discriminator_loss(real_scores, made_scores)
         _descend(judging, self.judges, self.judge_optimiser, rate, limit=5.0)
         self.judges.requires_grad_(False)  # their own gradients would cost as much again
-        with fast_precision():
+        with self.precision():
             scores, features = self.judges(made, self.rate)
         self.judges.requires_grad_(True)
         real = [[feature.detach() for feature in layers] for layers in real_features]
@@ -154,11 +173,11 @@ class Adaptation(Lesson):
         target = torch.stack([_span(self.targets[take], first * hop, length) for take, first in clips])
         content = torch.stack(
             [_span(self.copies[take][which], first, frames) for (take, first), which in zip(clips, copies, strict=True)]
-        )
+        ).float()
         f0 = torch.stack([_span(torch.from_numpy(self.data.f0[take]), first, frames) for take, first in clips])
         level = torch.stack([_span(torch.from_numpy(self.data.loudness[take]), first, frames) for take, first in clips])
         speaker = torch.tensor(self.traits.embedding).expand(len(clips), -1)
-        with fast_precision():
+        with self.precision():
             gains = self.decoder(content, f0, level, speaker)
         made = synthesise(gains, f0, self.rate, length, self.base.config, phase=torch.from_numpy(phases))
         return target, made
@@ -197,10 +216,11 @@ class Adaptation(Lesson):
         for title, optimiser in self._optimisers().items():
             for number, values in optimiser.state_dict()["state"].items():
                 found |= {f"{title}.{number}.{name}": torch.as_tensor(value) for name, value in values.items()}
-        return found
+        return found | {"batch": torch.tensor(self.batch)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """See `Lesson.load_state`."""
+        """See `Lesson.load_state`. The batch too goes on as it was, whatever memory there is now."""
+        self.batch = int(state["batch"])
         for prefix, network in (("decoder.", self.decoder), ("judges.", self.judges)):
             network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         for title, optimiser in self._optimisers().items():
@@ -223,11 +243,20 @@ class Adaptation(Lesson):
         """Content of the takes as they are, without their pauses, thinned out evenly to `POOL_FRAMES`."""
         loud = self.traits.level_db - POOL_RANGE_DB
         kept = [
-            copies[0][torch.from_numpy(level > loud)]
+            copies[0].float()[torch.from_numpy(level > loud)]
             for copies, level in zip(self.copies, self.data.loudness, strict=True)
         ]
-        pool = torch.cat(kept)
-        return pool[:: math.ceil(len(pool) / POOL_FRAMES)]
+        return thinned(torch.cat(kept), POOL_FRAMES)
+
+
+def fitted(batch: int, clip_samples: float, available: int) -> int:
+    """`batch`, or as many clips of `clip_samples` as `available` bytes hold, and at least one."""
+    return max(1, min(batch, int((available - _STEP_BYTES) / (clip_samples * _SAMPLE_BYTES))))
+
+
+def thinned(pool: Tensor, most: int) -> Tensor:
+    """Every so many-th of the frames (P, D), so that at most `most` are left."""
+    return pool[:: max(1, math.ceil(len(pool) / most))]
 
 
 _Network = TypeVar("_Network", bound=nn.Module)

@@ -44,6 +44,14 @@ F0_METHODS: dict[str, Entry] = {
     "pyin": Entry("pYIN", "Probabilistic YIN: smooth on singing, slow.", "ml.f0:pyin"),
 }
 
+PRECISIONS: dict[str, Entry] = {
+    "auto": Entry(
+        "Automatic", "bfloat16 where the processor computes in it, else float32.", "ml.convnext:fast_precision"
+    ),
+    "bf16": Entry("bfloat16", "Half the bytes with float32's range.", "ml.convnext:bfloat16_precision"),
+    "fp32": Entry("float32", "Full precision: slower, for comparison.", "ml.convnext:float32_precision"),
+}
+
 PRESETS: dict[str, Entry] = {
     "fast": Entry("Fast", "Ready soonest; a little less like the voice.", "ml.converters.base:FAST"),
     "balanced": Entry("Balanced", "The default: natural and alike within minutes.", "ml.converters.base:BALANCED"),

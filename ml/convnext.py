@@ -73,6 +73,16 @@ def fast_precision() -> AbstractContextManager[object]:
     return nullcontext()
 
 
+def bfloat16_precision() -> AbstractContextManager[object]:
+    """bfloat16 for matrix products on any processor, also where it only emulates it."""
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
+def float32_precision() -> AbstractContextManager[object]:
+    """float32 for everything."""
+    return torch.autocast("cpu", enabled=False)
+
+
 def full_precision(function: Callable[P, R]) -> Callable[P, R]:
     """Decorates signal processing, which needs float32 also when its caller is under `fast_precision`."""
     return cast("Callable[P, R]", torch.autocast("cpu", enabled=False)(function))

@@ -82,6 +82,9 @@ os.environ.update(
     DEBUG="false",
     LOG_LEVEL="WARNING",
     SECRET_KEY="only-for-tests-" + "0123456789abcdef" * 4,
+    # Several test processes share the cores: threads that wait for each other by spinning would take ten times as long.
+    OMP_NUM_THREADS="1",
+    OMP_WAIT_POLICY="PASSIVE",
 )
 for name in ("S3_BUCKET", "BEHIND_PROXY", "ALLOWED_HOSTS", "UPLOAD_MAX_BYTES", "UPLOAD_MAX_SECONDS"):
     os.environ.pop(name, None)

@@ -8,7 +8,7 @@ from typing import Any
 from django.template.defaultfilters import filesizeformat
 
 from apps.voices.models import VoiceModel
-from ml.catalog import CONVERTERS, F0_METHODS, PRESETS
+from ml.catalog import CONVERTERS, F0_METHODS, PRECISIONS, PRESETS
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ _METRICS = {
 }
 _OPTIONS = {
     "steps": ("Steps asked for", "{}"),
+    "batch": ("Clips a step", "{}"),
     "learning_rate": ("Learning rate", "{:g}"),
     "seed": ("Seed", "{}"),
     "save_seconds": ("Saved every", "{:g} s"),
@@ -61,6 +62,8 @@ def card_of(model: VoiceModel, takes: int) -> list[Fact]:
         facts.append(Fact("Preset", _label(PRESETS, model.preset)))
     if model.steps:
         facts.append(Fact("Steps", str(model.steps)))
+    if "precision" in model.options:
+        facts.append(Fact("Precision", _label(PRECISIONS, model.options["precision"])))
     if "f0_method" in model.options:
         facts.append(Fact("Pitch method", _label(F0_METHODS, model.options["f0_method"])))
     facts += [

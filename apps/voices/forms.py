@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from apps.voices.models import Voice
 from apps.voices.services.consents import Terms, statement_of
-from ml.catalog import F0_METHODS, PRESETS
+from ml.catalog import F0_METHODS, PRECISIONS, PRESETS
 from ml.options import TrainOptions
 
 _LARGEST_SEED = 2**31 - 1
@@ -122,6 +122,12 @@ class TrainForm(forms.Form):
         max_value=100_000,
         help_text="How many updates the network gets; empty: as the preset says.",
     )
+    batch = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=64,
+        help_text="Clips of a second in each update, 1 to 64; empty: as the preset says. Less if memory is short.",
+    )
     learning_rate = forms.FloatField(
         required=False,
         min_value=1e-6,
@@ -136,6 +142,11 @@ class TrainForm(forms.Form):
         max_value=15,
         label="Save every (s)",
         help_text="At most this much work is lost when a machine stops, 1 to 15 s.",
+    )
+    precision = forms.ChoiceField(
+        choices=[(name, f"{entry.label}: {entry.description}") for name, entry in PRECISIONS.items()],
+        initial=TrainOptions.precision,
+        required=False,
     )
     f0_method = forms.ChoiceField(
         choices=[(name, f"{entry.label}: {entry.description}") for name, entry in F0_METHODS.items()],

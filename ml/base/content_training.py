@@ -113,16 +113,18 @@ class ContentTraining:
             noisy = z + Z_NOISE * torch.randn_like(z)
             scores = self.phones(noisy).float()
             rebuilt = self.mels(noisy, f0, level, target.mean(1)).float()
-        phone_loss = nn.functional.cross_entropy(
-            scores.flatten(0, 1), labels.flatten(), ignore_index=UNLABELLED, label_smoothing=0.05
+        known = labels != UNLABELLED
+        # A batch may hold no labelled piece at all; the mean over nothing would be no number.
+        errors = nn.functional.cross_entropy(
+            scores.flatten(0, 1), labels.flatten(), ignore_index=UNLABELLED, label_smoothing=0.05, reduction="sum"
         )
+        phone_loss = errors / known.sum().clamp_min(1)
         mel_loss = (rebuilt - target).abs().mean()
         first, second = z.float().chunk(2)
         disagreement = 1 - nn.functional.cosine_similarity(first, second, dim=-1).mean()
         loss = phone_loss + MEL_SHARE * mel_loss + AGREEMENT * disagreement
         descend(loss, self.networks, self.optimiser, RATE * cosine(index, self.steps))
-        known = labels != UNLABELLED
-        accuracy = (scores.argmax(-1) == labels)[known].float().mean()
+        accuracy = ((scores.argmax(-1) == labels) & known).sum() / known.sum().clamp_min(1)
         return {
             "phones": phone_loss.detach(),
             "mels": mel_loss.detach(),

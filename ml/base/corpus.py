@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ml.errors import AudioError
 
 CORPORA = ("librispeech", "speechocean762", "rhasspy_kathleen", "rhasspy_kerstin", "rhasspy_nathalie")
+ADULT = 16
 HELD_OUT_PER_GROUP = {"librispeech": 3, "librispeech_many": 1, "speechocean762": 5, "speechocean762_child": 3}
 
 
@@ -67,7 +68,7 @@ def held_out_speakers(utterances: Iterable[Utterance]) -> list[str]:
     groups: dict[tuple[str, str], list[str]] = {}
     for speaker, spoken in by_speaker.items():
         group = spoken[0].corpus
-        if group == "speechocean762" and spoken[0].age and float(spoken[0].age) < 16:
+        if group == "speechocean762" and spoken[0].age and float(spoken[0].age) < ADULT:
             group = "speechocean762_child"
         if group == "librispeech" and len(spoken) > 1:
             group = "librispeech_many"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import defaultdict
@@ -10,18 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ml import checkpoint
-from ml.base.corpus import Utterance, held_out_speakers, read_manifest
-from ml.base.decoder_training import RATE_SHARES, SHARES, SPEEDS
+from ml.base.corpus import ADULT, Utterance, held_out_speakers, read_manifest
+from ml.base.decoder_training import POOL_SECONDS, RATE_SHARES, SHARES, SPEEDS, Batches, frozen_encoders
 from ml.base.loop import load_part
+from ml.base.prepare import Item
+from ml.base.sampling import split_corpus
 from ml.config import ModelConfig
 from ml.content import ContentEncoder
 from ml.decoder import Decoder
 from ml.discriminators import Discriminators
 from ml.speaker import SpeakerEncoder
-from ml.weights import CARD
+from ml.weights import CARD, LENDERS
 
 PARTS = {
     "content": ("content", "encoder"),
@@ -29,6 +32,7 @@ PARTS = {
     "decoder": ("decoder", "decoder"),
     "discriminators": ("decoder", "judges"),
 }
+LENDERS_A_SEX = 12
 ATTRIBUTION = {
     "librispeech": "LibriSpeech (c) 2014 by Vassil Panayotov, CC BY 4.0, https://www.openslr.org/12",
     "speechocean762": "speechocean762, Zhang et al., Interspeech 2021, CC BY 4.0, https://www.openslr.org/101",
@@ -54,6 +58,9 @@ def export(data: Path, work: Path, folder: Path, version: str) -> None:
         path = folder / f"{name}.safetensors"
         checkpoint.save(path, _half(network), {"network": name, "config": config.to_dict()})
         sums[name] = checkpoint.sha256(path)
+    path = folder / f"{LENDERS}.safetensors"
+    checkpoint.save(path, _lenders(data, work, config), {"network": LENDERS})
+    sums[LENDERS] = checkpoint.sha256(path)
     utterances = read_manifest(data)
     card = {
         "name": "voicecloud base model",
@@ -80,7 +87,29 @@ def export(data: Path, work: Path, folder: Path, version: str) -> None:
     temporary.replace(folder / CARD)
 
 
-def _half(network: nn.Module) -> dict[str, torch.Tensor]:
+def _lenders(data: Path, work: Path, config: ModelConfig) -> dict[str, Tensor]:
+    """Content of LENDERS_A_SEX adults of each sex that speak long enough, as one tensor and each one's frames."""
+    items, _ = split_corpus(data, work)
+    batches = Batches(items, config, *frozen_encoders(work, config))
+    chosen: list[str] = []
+    for sex in "FM":
+        speakers = [name for name, spoken in batches.by_speaker.items() if _is_adult(spoken[0].utterance, sex)]
+        speakers.sort(key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+        speakers.sort(key=lambda name: -min(POOL_SECONDS, _seconds(batches.by_speaker[name])))
+        chosen += speakers[:LENDERS_A_SEX]
+    pools = [batches.pool(name) for name in chosen]
+    return {"content": torch.cat(pools).half(), "frames": torch.tensor([len(pool) for pool in pools])}
+
+
+def _is_adult(utterance: Utterance, sex: str) -> bool:
+    return utterance.sex == sex and not (utterance.age and float(utterance.age) < ADULT)
+
+
+def _seconds(spoken: Sequence[Item]) -> float:
+    return sum(item.utterance.seconds for item in spoken)
+
+
+def _half(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}
 
 

@@ -1,10 +1,13 @@
-"""The base model that ships with voicecloud: three networks and the judges for the fine-tune."""
+"""The base model that ships with voicecloud: three networks, the judges for the fine-tune, and others' content."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from ml import checkpoint
 from ml.config import ModelConfig
@@ -17,11 +20,15 @@ from ml.speaker import SpeakerEncoder
 FOLDER = Path(__file__).parent
 CARD = "card.json"
 NETWORKS = ("content", "speaker", "decoder", "discriminators")
+LENDERS = "lenders"
 
 
 @dataclass(frozen=True)
 class Base:
-    """The shipped networks in evaluation mode, their sizes, and the version that a voice file remembers."""
+    """The shipped networks in evaluation mode, their sizes, and the version that a voice file remembers.
+
+    `lenders` are stretches of content (frames, dimensions) of other speakers, whose frames a fine-tune borrows.
+    """
 
     version: str
     config: ModelConfig
@@ -29,6 +36,7 @@ class Base:
     speaker: SpeakerEncoder
     decoder: Decoder
     discriminators: Discriminators
+    lenders: tuple[Tensor, ...]
 
 
 def load_base(folder: Path = FOLDER) -> Base:
@@ -39,13 +47,18 @@ def load_base(folder: Path = FOLDER) -> Base:
         version = str(card["version"])
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError("The base model's card is missing or damaged; install voicecloud again.") from error
-    base = Base(version, config, ContentEncoder(config), SpeakerEncoder(config), Decoder(config), Discriminators())
-    for name in NETWORKS:
-        path = folder / f"{name}.safetensors"
-        if not path.is_file() or checkpoint.sha256(path) != sums.get(name):
-            raise WeightsError(f"The base model's file {path.name} is damaged; install voicecloud again.")
-        tensors, _ = checkpoint.load(path)
-        network = getattr(base, name)
-        checkpoint.fill(network, tensors)
+    files = {name: _checked(folder / f"{name}.safetensors", sums.get(name)) for name in (*NETWORKS, LENDERS)}
+    lent = files[LENDERS]
+    lenders = tuple(torch.split(lent["content"].float(), lent["frames"].tolist()))
+    networks = ContentEncoder(config), SpeakerEncoder(config), Decoder(config), Discriminators()
+    for name, network in zip(NETWORKS, networks, strict=True):
+        checkpoint.fill(network, files[name])
         network.eval().requires_grad_(False)
-    return base
+    return Base(version, config, *networks, lenders)
+
+
+def _checked(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    if not path.is_file() or checkpoint.sha256(path) != sha256:
+        raise WeightsError(f"The base model's file {path.name} is damaged; install voicecloud again.")
+    tensors, _ = checkpoint.load(path)
+    return tensors

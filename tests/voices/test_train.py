@@ -106,6 +106,8 @@ def test_the_form_trains_with_its_options(client_of: Any, bob: Any, recorded: An
     form = {
         "preset": "fast",
         "steps": "40",
+        "batch": "4",
+        "precision": "fp32",
         "learning_rate": "0.0002",
         "f0_method": "pm",
         "seed": "7",
@@ -118,7 +120,9 @@ def test_the_form_trains_with_its_options(client_of: Any, bob: Any, recorded: An
     assert model.options == {
         "preset": "fast",
         "steps": 40,
+        "batch": 4,
         "learning_rate": 0.0002,
+        "precision": "fp32",
         "f0_method": "pm",
         "seed": 7,
         "save_seconds": 5.0,

@@ -1,6 +1,6 @@
 """Measures the queue on this machine: from submit to start, and from cancel to stopped. Prints a Markdown table.
 
-    python benchmarks/queue.py [--jobs 30]
+    python benchmarks/job_start.py [--jobs 30]
 
 Starts the whole site on an empty temporary folder and uses its idle workers.
 """

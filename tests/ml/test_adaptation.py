@@ -1,0 +1,93 @@
+"""The native fine-tune's parts: what its content is made of, how its batch fits the memory, its precisions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml.adaptation import Adaptation, fitted, thinned
+from ml.catalog import PRECISIONS
+from ml.converters.native import NativeConverter
+from ml.engine import Engine, TrainOptions, silent
+from ml.memory import available_bytes
+
+CONVERTER = NativeConverter()
+OPTIONS = TrainOptions(preset="fast", steps=2)
+
+
+def lesson(takes: list[Path], options: TrainOptions = OPTIONS) -> Adaptation:
+    """A prepared fine-tune of the shipped base."""
+    found = Adaptation(CONVERTER.base, CONVERTER.embed, takes, options)
+    found.prepare(silent)
+    return found
+
+
+def test_a_take_is_heard_as_it_is_disturbed_and_in_other_voices(takes: list[Path]) -> None:
+    prepared = lesson(takes)
+    for copies, f0 in zip(prepared.copies, prepared.data.f0, strict=True):
+        plain, moved = copies[0].float(), copies[1:].float()
+        assert copies.shape == (14, len(f0), CONVERTER.base.config.content.dimensions)
+        likeness = torch.nn.functional.cosine_similarity(moved, plain[None], dim=-1).mean(-1)
+        assert (likeness < 0.999).all(), "a copy that is the take itself teaches nothing"
+        assert (likeness > 0.3).all(), "a copy that is another sentence would teach mumbling"
+
+
+def test_with_much_speech_each_take_borrows_from_one_lender(takes: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ml.adaptation._LENDERS_SECONDS", 1.0)
+    assert {len(copies) for copies in lesson(takes).copies} == {8}
+
+
+@given(batch=st.integers(1, 64), clip=st.sampled_from([16_000, 24_000, 48_000]), available=st.integers(0, 10**11))
+def test_a_batch_fits_the_memory_there_is(batch: int, clip: int, available: int) -> None:
+    found = fitted(batch, clip, available)
+    assert 1 <= found <= batch
+    assert found == batch or (found + 1) * clip * 1000 + 500_000_000 > available
+    assert fitted(batch, clip, 10**12) == batch
+
+
+def test_a_batch_stays_as_it_began_when_a_training_goes_on(takes: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ml.adaptation.available_bytes", lambda: 560_000_000)
+    small = lesson(takes, TrainOptions(preset="fast", steps=2, batch=9))
+    assert small.batch < 9
+    monkeypatch.undo()
+    large = lesson(takes, TrainOptions(preset="fast", steps=2, batch=9))
+    assert large.batch == 9
+    small.step(0)
+    large.load_state(small.state())
+    assert large.batch == small.batch
+
+
+def test_memory_is_what_the_kernel_or_the_control_group_leaves(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9000 kB\nMemAvailable: 5000 kB\n")
+    assert available_bytes(meminfo, tmp_path) == 5_120_000
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("1000\n")
+    assert available_bytes(meminfo, tmp_path) == 5_120_000
+    (tmp_path / "memory.max").write_text("3000\n")
+    assert available_bytes(meminfo, tmp_path) == 2000
+    assert 0 < available_bytes() < 2**50
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_precision_trains(precision: str, takes: list[Path], tmp_path: Path) -> None:
+    options = TrainOptions(preset="fast", steps=2, batch=2, precision=precision)
+    result = Engine(threads=1).train(takes, tmp_path / "a.voice", options=options, workdir=tmp_path / "run")
+    assert 0 < result.curve[-1]["held_out"] < 10
+
+
+def test_float32_differs_from_bfloat16_only_by_rounding(takes: list[Path]) -> None:
+    losses = [lesson(takes, TrainOptions(preset="fast", steps=2, precision=name)).step(0) for name in ("fp32", "bf16")]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_a_pool_is_thinned_evenly_and_never_beyond_its_size() -> None:
+    pool = torch.arange(10.0)[:, None]
+    assert thinned(pool, 10) is not None and len(thinned(pool, 10)) == 10
+    assert thinned(pool, 4)[:, 0].tolist() == [0.0, 3.0, 6.0, 9.0]
+    assert len(thinned(pool, 100)) == 10
