@@ -95,10 +95,12 @@ def test_the_judges_tell_voices_pitch_and_noise_apart() -> None:
 def test_a_finished_voice_is_judged_on_any_sources(made: Made, tmp_path: Path) -> None:
     if made.engine.same_speaker == 0.5:
         pytest.skip("only voices of the native converter are evaluated")
-    write_speech(tmp_path / "source.wav", 3.0)
-    tables = run(voice=made.voice, sources=[tmp_path], target=made.takes[:1], work=tmp_path / "work", threads=1)
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    write_speech(sources / "source.wav", 3.0)
+    tables = run(voice=made.voice, sources=[sources], target=made.takes[:1], work=tmp_path / "work", threads=1)
     row = tables["mean"][0]
     assert row["conversions"] == 1 and -1 <= row["secs"] <= 1
     assert row["f0_correlation"] > 0.8 and 1 <= row["p808"] <= 5
-    again = run(voice=made.voice, sources=[tmp_path], target=made.takes[:1], work=tmp_path / "work", threads=1)
+    again = run(voice=made.voice, sources=[sources], target=made.takes[:1], work=tmp_path / "work", threads=1)
     assert again["mean"] == tables["mean"]
