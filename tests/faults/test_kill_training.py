@@ -18,7 +18,7 @@ from tests.sounds import speech, wav_bytes
 from tests.stack import Stack, running, short_folder
 
 SAVE_SECONDS = 1.0
-FEW_STEPS = 1000
+FEW_STEPS, MORE_STEPS = 1000, 5000
 SECONDS_A_KILL = 6.0
 PREPARE = """
 from pathlib import Path
@@ -122,7 +122,8 @@ def trained(site: Stack, voice: int, steps: int) -> dict[str, Any]:
 
 def steps_for(seconds: float, site: Stack, voice: int) -> int:
     """Return how many steps keep this machine busy for so long: the kills must find it at work."""
-    return max(FEW_STEPS, round(FEW_STEPS * seconds / trained(site, voice, FEW_STEPS)["seconds"]))
+    few, more = (trained(site, voice, steps)["seconds"] for steps in (FEW_STEPS, MORE_STEPS))
+    return round(seconds * (MORE_STEPS - FEW_STEPS) / max(more - few, 0.1))
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
