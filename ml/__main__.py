@@ -85,6 +85,7 @@ def _add_convert(commands: Any, shared: argparse.ArgumentParser) -> None:
     convert.add_argument("out", type=Path, metavar="OUT", help=".wav, .flac, .mp3, .ogg or .m4a")
     convert.add_argument("--pitch", type=_pitch, default="auto", metavar="SEMITONES|auto")
     convert.add_argument("--retrieval", type=float, default=0.5, help="0 to 1: closer to the voice (default 0.5)")
+    convert.add_argument("--denoise", type=float, default=0.5, help="0 to 1: less background noise (default 0.5)")
     convert.add_argument("--preset", choices=PRESETS, default="balanced")
     convert.add_argument("--f0-method", choices=F0_METHODS, default="swift")
     convert.add_argument("--sample-rate", type=int, help="16000 to 48000 (default: the source's)")
@@ -186,6 +187,7 @@ def _convert(chosen: argparse.Namespace) -> None:
     options = ConvertOptions(
         pitch=chosen.pitch,
         retrieval=chosen.retrieval,
+        denoise=chosen.denoise,
         preset=chosen.preset,
         f0_method=chosen.f0_method,
         sample_rate=chosen.sample_rate,

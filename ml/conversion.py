@@ -87,6 +87,8 @@ def check(options: ConvertOptions) -> None:
         raise EngineError("The pitch must be from -24 to 24 semitones.")
     if not 0.0 <= options.retrieval <= 1.0:
         raise EngineError("The retrieval must be from 0 to 1.")
+    if not 0.0 <= options.denoise <= 1.0:
+        raise EngineError("The noise reduction must be from 0 to 1.")
     if options.sample_rate and not LOWEST_OUTPUT_RATE <= options.sample_rate <= HIGHEST_OUTPUT_RATE:
         raise EngineError("The sample rate must be from 16000 to 48000 Hz.")
     if options.loudness is not None and not -40.0 <= options.loudness <= -8.0:

@@ -14,6 +14,7 @@ from ml.audio import Samples, fit, read_span
 from ml.catalog import PRESETS
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE, SYNTHESIS_RATES
 from ml.converters.base import ConvertOptions, Piece, Report, Voice
+from ml.denoising import Denoiser, pauses
 
 Array = NDArray[np.float32]
 
@@ -62,13 +63,14 @@ def _pieces(
     """Rendered pieces, each with half a fade before its first and after its last frame where it has a neighbour."""
     frames, hop = len(target), rate // FRAME_RATE
     half = FADE * hop
+    quiet, denoised = pauses(heard.f0, heard.level), Denoiser(rate, options.denoise)
     cuts = _cuts(heard.level, frames)
     for index, (start, end) in enumerate(zip(cuts, cuts[1:], strict=False)):
         report(start / frames, "Converting")
         first, last = max(0, start - CONTEXT), min(frames, end + CONTEXT)
         piece = _piece(voice, heard, target, options, rate, first, last, index)
-        sound = voice.render(piece)
         count = len(piece.f0)
+        sound = denoised(voice.render(piece), quiet[first : first + count])
         sound = sound * fit(_gate(_pad(heard.level[first : first + count], count, -120.0), hop), len(sound))
         begin = (start - first) * hop - (half if start else 0)
         yield sound[begin : (end - first) * hop + half if end < frames else len(sound)]

@@ -69,6 +69,13 @@ class ConversionForm(forms.Form):
         "more like the voice; too much blurs the words.",
         widget=forms.NumberInput(attrs={"step": "0.05"}),
     )
+    denoise = forms.FloatField(
+        min_value=0,
+        max_value=1,
+        label="Noise reduction",
+        help_text="From 0 to 1: how much of the noise that its pauses hold is taken out of the result.",
+        widget=forms.NumberInput(attrs={"step": "0.05"}),
+    )
     f0_method = forms.ChoiceField(
         choices=[(name, f"{entry.label}: {entry.description}") for name, entry in F0_METHODS.items()],
         label="Pitch method",
@@ -134,7 +141,7 @@ class ConversionForm(forms.Form):
     @property
     def advanced(self) -> list[forms.BoundField]:
         """Return the fields that are folded away."""
-        return [self[name] for name in ("retrieval", "f0_method", "seed")]
+        return [self[name] for name in ("retrieval", "denoise", "f0_method", "seed")]
 
     @property
     def output(self) -> list[forms.BoundField]:
@@ -144,7 +151,7 @@ class ConversionForm(forms.Form):
     @property
     def advanced_is_open(self) -> bool:
         """Say whether the folded part must be seen: something in it is wrong, or not as usual."""
-        names = ("retrieval", "f0_method", "seed")
+        names = ("retrieval", "denoise", "f0_method", "seed")
         usual = initial_of(defaults())
         return any(self[name].errors for name in names) or (
             not self.is_bound and any(self.initial.get(name) != usual.get(name) for name in names)

@@ -38,11 +38,13 @@ def defaults() -> dict[str, Any]:
 
 def described(options: Mapping[str, Any]) -> dict[str, str]:
     """Return label -> value, in words and with units, of a conversion's ``options``."""
+    options = {**defaults(), **options}
     pitch, rate, loudness = options["pitch"], options["sample_rate"], options["loudness"]
     return {
         "Preset": PRESETS[options["preset"]].label,
         "Pitch": "Automatic, to the voice's range" if pitch == "auto" else f"{pitch:+g} semitones",
         "Retrieval": f"{options['retrieval']:.0%}",
+        "Noise reduction": f"{options['denoise']:.0%}",
         "Pitch method": F0_METHODS[options["f0_method"]].label,
         "Format": FORMATS[options["format"]].label,
         "Sample rate": f"{rate / 1000:g} kHz" if rate else "As the source",

@@ -61,13 +61,15 @@ class ConvertOptions:
     """How a source is converted.
 
     `pitch`: semitones up (+) or down (-), -24..24, or "auto": to the voice's range. `retrieval`: 0..1, how far the
-    content moves to the nearest sounds of the voice's own recordings. `sample_rate` of the result, 16000..48000; None
+    content moves to the nearest sounds of the voice's own recordings. `denoise`: 0..1, how much of the noise of its
+    pauses is taken out of the result. `sample_rate` of the result, 16000..48000; None
     is the source's, held within that range. `loudness` of the result in LUFS, or None for the source's. `tags` of the
     file: "title", "artist" and "comment".
     """
 
     pitch: float | Literal["auto"] = "auto"
     retrieval: float = 0.5
+    denoise: float = 0.5
     preset: str = "balanced"
     f0_method: str = "swift"
     sample_rate: int | None = None

@@ -160,6 +160,7 @@ def test_stopping_leaves_nothing_behind(made: Made, tmp_path: Path) -> None:
     [
         ConvertOptions(pitch=30.0),
         ConvertOptions(retrieval=1.5),
+        ConvertOptions(denoise=-0.1),
         ConvertOptions(sample_rate=96_000),
         ConvertOptions(format="aiff"),
         ConvertOptions(loudness=0.0),

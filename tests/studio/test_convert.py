@@ -119,6 +119,7 @@ def test_an_earlier_source_can_be_used_again(send: Any, form: Any, acme: Any, co
         ({"pitch_mode": "manual", "semitones": ""}, "Say by how many semitones"),
         ({"pitch_mode": "manual", "semitones": "25"}, "less than or equal to 24"),
         ({"retrieval": "1.5"}, "less than or equal to 1"),
+        ({"denoise": "-1"}, "greater than or equal to 0"),
         ({"format": "exe"}, "not one of the available choices"),
         ({"sample_rate": "96000"}, "not one of the available choices"),
         ({"loudness": "0"}, "less than or equal to -8"),
