@@ -28,24 +28,6 @@ django_settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(own_st
 PASSWORD = "correct-horse-battery"
 
 
-# These drive a whole site or training and count on its time; each passed alone, but not yet all of them in one run.
-UNSTEADY = (
-    "tests/browser/",
-    "tests/faults/",
-    "tests/test_up.py",
-    "tests/jobs/test_worker_process.py",
-    "tests/ml/test_evaluation.py",
-    "tests/ml/test_training.py",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what CI leaves out until it is steady."""
-    for item in items:
-        if item.nodeid.startswith(UNSTEADY):
-            item.add_marker(pytest.mark.unsteady)
-
-
 def pytest_report_header() -> str:
     return f"voicecloud: data and Valkey in {own_state.DATA}"
 
