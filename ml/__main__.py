@@ -67,6 +67,7 @@ def _add_train(commands: Any, shared: argparse.ArgumentParser) -> None:
     train.add_argument("--batch", type=int, help="clips in a step instead of the preset's")
     train.add_argument("--learning-rate", type=float, help="instead of the preset's")
     train.add_argument("--precision", choices=PRECISIONS, default="auto")
+    train.add_argument("--denoise", type=float, default=0.5, help="0 to 1: less noise in the voice (default 0.5)")
     train.add_argument("--f0-method", choices=F0_METHODS, default="swift")
     train.add_argument("--save-seconds", type=float, default=10.0, help="longest time between checkpoints (default 10)")
     train.add_argument("--seed", type=int, default=0)
@@ -135,6 +136,7 @@ def _train(chosen: argparse.Namespace) -> None:
         batch=chosen.batch,
         learning_rate=chosen.learning_rate,
         precision=chosen.precision,
+        denoise=chosen.denoise,
         f0_method=chosen.f0_method,
         seed=chosen.seed,
         save_seconds=chosen.save_seconds,

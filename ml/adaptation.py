@@ -19,13 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from ml import voicefile
-from ml.audio import load, resample
+from ml.audio import Samples, frame_levels, load, resample
 from ml.catalog import PRECISIONS, PRESETS
 from ml.config import ANALYSIS_RATE, FRAME_RATE, SYNTHESIS_RATES
 from ml.content import retrieve
 from ml.converters.base import Lesson, Preset, Report, TrainOptions, VoiceTraits
 from ml.dataset import TakeSet, load_takes, traits_of
 from ml.decoder import synthesise
+from ml.denoising import Denoiser, pauses
 from ml.errors import AudioError
 from ml.losses import adversarial_loss, discriminator_loss, feature_loss, spectral_loss
 from ml.memory import available_bytes
@@ -75,8 +76,7 @@ class Adaptation(Lesson):
         plain = []
         for index, path in enumerate(self.takes):
             report(0.4 + 0.5 * index / len(self.takes), "Preparing the takes")
-            own, own_rate = load(path)
-            self.targets.append(torch.from_numpy(resample(own, own_rate, self.rate)))
+            self.targets.append(torch.from_numpy(self._target(path, index)))
             generator = np.random.default_rng([self.options.seed, index])
             self.copies.append(self._disturbed(torch.from_numpy(self.data.samples[index]), generator))
             plain.append(self.copies[-1][0])
@@ -98,6 +98,13 @@ class Adaptation(Lesson):
             moved = retrieve(content, self.base.lenders[which], float(generator.uniform(*_BORROWED)))
             copies += [moved, retrieve(moved, own, _RETURNED)]
         return [copy[None] for copy in copies]
+
+    def _target(self, path: Path, index: int) -> Samples:
+        """What the voice is to sound like: a take (N,) at the training rate with less noise than was recorded."""
+        own, own_rate = load(path)
+        levels = frame_levels(self.data.samples[index], ANALYSIS_RATE)
+        quiet = pauses(self.data.f0[index], levels[: len(self.data.f0[index])])
+        return Denoiser(self.rate, self.options.denoise)(resample(own, own_rate, self.rate), quiet)
 
     @torch.no_grad()
     def _disturbed(self, samples: Tensor, generator: np.random.Generator) -> Tensor:

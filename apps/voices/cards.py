@@ -36,6 +36,7 @@ _METRICS = {
 _OPTIONS = {
     "steps": ("Steps asked for", "{}"),
     "batch": ("Clips a step", "{}"),
+    "denoise": ("Noise reduction", "{:.0%}"),
     "learning_rate": ("Learning rate", "{:g}"),
     "seed": ("Seed", "{}"),
     "save_seconds": ("Saved every", "{:g} s"),

@@ -148,6 +148,15 @@ class TrainForm(forms.Form):
         initial=TrainOptions.precision,
         required=False,
     )
+    denoise = forms.FloatField(
+        initial=TrainOptions.denoise,
+        required=False,
+        min_value=0,
+        max_value=1,
+        label="Noise reduction",
+        help_text="From 0 to 1: how much of the noise that the recordings' pauses hold the voice is not to learn.",
+        widget=forms.NumberInput(attrs={"step": "0.05"}),
+    )
     f0_method = forms.ChoiceField(
         choices=[(name, f"{entry.label}: {entry.description}") for name, entry in F0_METHODS.items()],
         initial=TrainOptions.f0_method,
@@ -166,7 +175,8 @@ class TrainForm(forms.Form):
     def options(self) -> dict[str, Any]:
         """Return every field of TrainOptions, filled in or its default; only after ``is_valid``."""
         defaults = asdict(TrainOptions())
-        return {name: self.cleaned_data.get(name) or default for name, default in defaults.items()}
+        chosen = {name: self.cleaned_data.get(name) for name in defaults}
+        return {name: defaults[name] if value in (None, "") else value for name, value in chosen.items()}
 
     @property
     def advanced(self) -> list[forms.BoundField]:

@@ -43,14 +43,19 @@ QUALITY = Preset("quality", 480, 12, 1.0, 0.1, 4e-4, 8)
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How a voice is trained. `steps`, `batch` and `learning_rate` override the preset's; `precision` is a key of
-    `ml.catalog.PRECISIONS`; `save_seconds` is the longest time between two checkpoints, 1..15."""
+    """How a voice is trained.
+
+    `steps`, `batch` and `learning_rate` override the preset's. `precision` is a key of `ml.catalog.PRECISIONS`.
+    `denoise`, 0..1, is how much of the noise of their pauses is taken out of the takes that the voice learns to sound
+    like. `save_seconds` is the longest time between two checkpoints, 1..15.
+    """
 
     preset: str = "balanced"
     steps: int | None = None
     batch: int | None = None
     learning_rate: float | None = None
     precision: str = "auto"
+    denoise: float = 0.5
     f0_method: str = "swift"
     seed: int = 0
     save_seconds: float = 10.0

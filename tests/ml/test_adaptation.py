@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.adaptation import Adaptation, fitted, thinned
+from ml.audio import load
 from ml.catalog import PRECISIONS
 from ml.converters.native import NativeConverter
 from ml.engine import Engine, TrainOptions, silent
 from ml.memory import available_bytes
+from tests.sounds import speech
 
 CONVERTER = NativeConverter()
 OPTIONS = TrainOptions(preset="fast", steps=2)
@@ -91,3 +95,22 @@ def test_a_pool_is_thinned_evenly_and_never_beyond_its_size() -> None:
     assert thinned(pool, 10) is not None and len(thinned(pool, 10)) == 10
     assert thinned(pool, 4)[:, 0].tolist() == [0.0, 3.0, 6.0, 9.0]
     assert len(thinned(pool, 100)) == 10
+
+
+@pytest.mark.parametrize("denoise", [0.0, 0.5])
+def test_a_voice_is_not_to_learn_the_noise_of_its_recordings(denoise: float, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    noisy = []
+    for number in range(2):
+        spoken = np.concatenate([speech(2.5, rate=24_000, seed=number), np.zeros(24_000, np.float32)])
+        noise = 0.003 * random.standard_normal(len(spoken))
+        noisy.append(tmp_path / f"{number}.flac")
+        soundfile.write(noisy[-1], spoken + noise, 24_000, subtype="PCM_24")
+    prepared = lesson(noisy, TrainOptions(preset="fast", steps=2, denoise=denoise))
+    heard, _ = load(noisy[0], prepared.rate)
+    target = prepared.targets[0].numpy()
+    assert target.shape == heard.shape
+    pause, words = slice(-prepared.rate // 2, None), slice(0, prepared.rate)
+    fallen = 10 * np.log10(np.square(heard[pause]).mean() / np.square(target[pause]).mean())
+    assert (6 < fallen < 13) if denoise else abs(fallen) < 1e-3
+    assert 10 * np.log10(np.square(heard[words]).mean() / np.square(target[words]).mean()) == pytest.approx(0, abs=0.3)
