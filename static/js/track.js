@@ -94,8 +94,9 @@ export class Track extends EventTarget {
     for (const name of ["timeupdate", "seeked", "durationchange", "ended", "emptied"]) {
       this.audio.addEventListener(name, () => this.show(), { signal: this.stop.signal });
     }
-    this.wish = null;
+    this.wish = null; // where the sound is to be while the browser is still on the way there
     this.audio.addEventListener("loadedmetadata", () => this.grant(), { signal: this.stop.signal });
+    this.audio.addEventListener("seeked", () => this.arrive(), { signal: this.stop.signal });
     for (const name of ["play", "pause", "ended"]) {
       this.audio.addEventListener(name, () => this.dispatchEvent(new Event(name)), { signal: this.stop.signal });
     }
@@ -155,9 +156,10 @@ export class Track extends EventTarget {
 
   seek(time) {
     const wanted = Math.min(Math.max(0, time), this.duration || time);
+    this.wish = wanted;
+    this.retry = true;
     if (this.audio.readyState === 0) {
       // Nothing has been fetched yet, so there is nothing to move in: the wish is granted once there is.
-      this.wish = wanted;
       if (this.audio.preload === "none") {
         this.audio.preload = "auto";
         this.audio.load();
@@ -168,9 +170,18 @@ export class Track extends EventTarget {
   }
 
   grant() {
-    if (this.wish === null) return;
-    this.audio.currentTime = this.wish;
-    this.wish = null;
+    if (this.wish !== null) this.audio.currentTime = this.wish;
+  }
+
+  /** A move that overtakes another may be lost in the browser: then it is asked for once more. */
+  arrive() {
+    if (this.wish === null || this.audio.seeking) return;
+    if (this.retry && Math.abs(this.audio.currentTime - this.wish) > 0.25) {
+      this.retry = false;
+      this.audio.currentTime = this.wish;
+    } else {
+      this.wish = null;
+    }
   }
 
   async play() {

@@ -19,7 +19,7 @@ from tests.stack import Stack, running, short_folder
 
 SAVE_SECONDS = 1.0
 FEW_STEPS, MORE_STEPS = 1000, 5000
-SECONDS_A_KILL = 6.0
+SECONDS_A_KILL = 10.0
 PREPARE = """
 from pathlib import Path
 from django.db import transaction
