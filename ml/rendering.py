@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy.signal
 import soundfile
 from numpy.typing import NDArray
 
@@ -23,6 +24,8 @@ CONTEXT = 80  # frames on each side: more than the receptive fields of content e
 SHORTEST_SPAN = 20  # frames
 FADE = 2  # frames of cross-fade on each side of a cut
 SILENCE_DB = -62.0
+HIGHEST_CUT_HZ, LOWEST_CUT_HZ = 70.0, 30.0
+_BELOW_THE_VOICE = 0.75
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,9 @@ def render(
     their cut.
     """
     total = round(heard.samples * rate / ANALYSIS_RATE)
+    parts = _faded(_pieces(voice, heard, target, options, rate, report), FADE * rate // FRAME_RATE)
     with soundfile.SoundFile(path, "w", rate, 1, "FLOAT", format="WAV") as file:
-        for part in _faded(_pieces(voice, heard, target, options, rate, report), FADE * rate // FRAME_RATE):
+        for part in _without_rumble(parts, target, rate):
             file.write(part[: total - file.tell()])
         file.write(np.zeros(total - file.tell(), np.float32))
 
@@ -108,6 +112,18 @@ def _faded(pieces: Iterator[Samples], half: int) -> Iterator[Samples]:
         held = piece
     if held is not None:
         yield held
+
+
+def _without_rumble(parts: Iterator[Samples], target: Array, rate: int) -> Iterator[Samples]:
+    """High-passes consecutive parts of one sound below the lowest pitch of `target`: nothing there is the voice's."""
+    voiced = target[target > 0]
+    lowest = float(np.percentile(voiced, 1)) if len(voiced) else 0.0
+    cut = min(HIGHEST_CUT_HZ, max(LOWEST_CUT_HZ, _BELOW_THE_VOICE * lowest))
+    sections = scipy.signal.butter(2, cut, "highpass", fs=rate, output="sos")
+    state = np.zeros((len(sections), 2))
+    for part in parts:
+        filtered, state = scipy.signal.sosfilt(sections, part, zi=state)
+        yield filtered.astype(np.float32)
 
 
 def _cuts(level: Array, frames: int) -> list[int]:

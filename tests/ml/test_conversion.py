@@ -14,7 +14,7 @@ from ml.audio import frame_levels
 from ml.catalog import CONVERTERS
 from ml.decode import decode
 from ml.engine import Cancelled, ConvertOptions, Engine, EngineError, WeightsError
-from ml.rendering import LONGEST_PIECE
+from ml.rendering import LONGEST_PIECE, _without_rumble
 from tests.ml.conftest import STEPS, Made, write_speech
 from tests.sounds import speech, tone
 
@@ -194,3 +194,17 @@ def test_a_pure_tone_is_taken_for_singing_and_moves_by_octaves_only(made: Made, 
     soundfile.write(tmp_path / "song.wav", np.concatenate(notes), 16_000)
     result = made.engine.convert(made.voice, tmp_path / "song.wav", tmp_path / "out.wav")
     assert result.pitch % 12 == 0
+
+
+def test_below_the_voice_there_is_nothing_and_parts_join_as_one() -> None:
+    rate = 24_000
+    times = np.arange(2 * rate) / rate
+    sound = (np.sin(2 * np.pi * 20 * times) + np.sin(2 * np.pi * 150 * times) + 0.5).astype(np.float32)
+    track = np.full(201, 150.0, np.float32)
+    whole = np.concatenate(list(_without_rumble(iter([sound]), track, rate)))
+    parts = np.concatenate(list(_without_rumble(iter(np.array_split(sound, 7)), track, rate)))
+    assert whole.dtype == np.float32 and np.allclose(whole, parts, atol=1e-6)
+    spectrum = np.abs(np.fft.rfft(whole[rate:] * np.hanning(rate))) / rate * 4
+    assert spectrum[150] == pytest.approx(1.0, abs=0.05)
+    assert spectrum[20] < 0.1 and spectrum[0] < 0.01
+    assert np.isfinite(np.concatenate(list(_without_rumble(iter([sound]), np.zeros(201, np.float32), rate)))).all()
