@@ -108,11 +108,13 @@ class Engine:
         """Trains a voice from `takes` (mono WAV or FLAC) and writes the voice file `out`.
 
         `workdir` holds checkpoints; a later call with the same takes, options and `workdir` goes on from the last one.
-        Raises AudioError for takes that hold no voice or too little, Cancelled from `report`.
+        Raises AudioError for takes that hold no voice or too little, EngineError for an option out of range, Cancelled
+        from `report`.
         """
         from ml import training
 
         chosen = options or TrainOptions()
+        training.check(chosen)
         lesson = self._converter.lesson(takes, chosen)
         return training.run(
             lesson,

@@ -220,17 +220,7 @@ _AVERAGED = (
 def _mean(name: str, rows: Sequence[Row]) -> Row:
     """The mean of rows; phone errors are summed first, so that long sentences count for more."""
     found: Row = {"name": name, "conversions": len(rows)}
-    for key in (
-        "secs",
-        "source_secs",
-        "f0_correlation",
-        "f0_cents",
-        "fcpe_correlation",
-        "fcpe_cents",
-        "overall",
-        "p808",
-        "rtf",
-    ):
+    for key in _AVERAGED:
         values = [row[key] for row in rows if key in row]
         if values:
             found[key] = float(np.mean(values))

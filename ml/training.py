@@ -17,6 +17,7 @@ from typing import Any
 
 from ml import checkpoint
 from ml.audio import save
+from ml.catalog import F0_METHODS, PRECISIONS, PRESETS
 from ml.converters.base import Checkpoint, Lesson, Report, Samples, TrainOptions, TrainResult
 from ml.errors import EngineError
 
@@ -74,6 +75,22 @@ def run(
         samples=sorted(workdir.glob("sample-*.wav")),
         sha256=hashlib.sha256(out.read_bytes()).hexdigest(),
     )
+
+
+def check(options: TrainOptions) -> None:
+    """Raises EngineError, with a sentence, when an option is outside its range."""
+    if options.preset not in PRESETS or options.f0_method not in F0_METHODS or options.precision not in PRECISIONS:
+        raise EngineError("The preset, the pitch method or the precision is unknown.")
+    if options.steps is not None and options.steps < 1:
+        raise EngineError("There must be at least one step.")
+    if options.batch is not None and not 1 <= options.batch <= 64:
+        raise EngineError("The batch must be from 1 to 64 clips.")
+    if options.learning_rate is not None and not 1e-6 <= options.learning_rate <= 1e-2:
+        raise EngineError("The learning rate must be from 0.000001 to 0.01.")
+    if not 0.0 <= options.denoise <= 1.0:
+        raise EngineError("The noise reduction must be from 0 to 1.")
+    if not 0.0 <= options.save_seconds <= 15.0:
+        raise EngineError("Checkpoints must be at most 15 seconds apart.")
 
 
 def fingerprint(takes: Sequence[Path], options: TrainOptions) -> str:

@@ -16,6 +16,7 @@ from ml.catalog import F0_METHODS, PRESETS
 EARLIER_SOURCES = 50
 LARGEST_SEED = 2**31 - 1
 AUTO, MANUAL = "auto", "manual"
+ADVANCED = ("retrieval", "denoise", "f0_method", "seed")
 
 
 class ConversionForm(forms.Form):
@@ -141,7 +142,7 @@ class ConversionForm(forms.Form):
     @property
     def advanced(self) -> list[forms.BoundField]:
         """Return the fields that are folded away."""
-        return [self[name] for name in ("retrieval", "denoise", "f0_method", "seed")]
+        return [self[name] for name in ADVANCED]
 
     @property
     def output(self) -> list[forms.BoundField]:
@@ -151,10 +152,9 @@ class ConversionForm(forms.Form):
     @property
     def advanced_is_open(self) -> bool:
         """Say whether the folded part must be seen: something in it is wrong, or not as usual."""
-        names = ("retrieval", "denoise", "f0_method", "seed")
         usual = initial_of(defaults())
-        return any(self[name].errors for name in names) or (
-            not self.is_bound and any(self.initial.get(name) != usual.get(name) for name in names)
+        return any(self[name].errors for name in ADVANCED) or (
+            not self.is_bound and any(self.initial.get(name) != usual.get(name) for name in ADVANCED)
         )
 
 

@@ -150,3 +150,24 @@ def test_an_instant_voice_needs_no_training(converter: str, takes: list[Path], t
     assert made.steps == 0 and made.curve == []
     result = engine.convert(tmp_path / "a.voice", takes[0], tmp_path / "out.wav")
     assert result.samples == soundfile.info(takes[0]).frames
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        TrainOptions(preset="best"),
+        TrainOptions(precision="fp8"),
+        TrainOptions(steps=0),
+        TrainOptions(batch=0),
+        TrainOptions(batch=65),
+        TrainOptions(learning_rate=0.0),
+        TrainOptions(denoise=1.5),
+        TrainOptions(save_seconds=60.0),
+    ],
+)
+def test_an_option_out_of_range_is_refused_with_a_sentence(
+    options: TrainOptions, takes: list[Path], tmp_path: Path
+) -> None:
+    with pytest.raises(EngineError, match=r"must be|unknown"):
+        _engine().train(takes, tmp_path / "a.voice", options=options, workdir=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
