@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from ml.catalog import F0_METHODS, PRECISIONS, PRESETS
+from ml.catalog import F0_METHODS, PRECISIONS, PRESETS, SCALES
 from ml.decode import decode
 from ml.errors import AudioError, EngineError
 
@@ -87,6 +87,14 @@ def _add_convert(commands: Any, shared: argparse.ArgumentParser) -> None:
     convert.add_argument("--pitch", type=_pitch, default="auto", metavar="SEMITONES|auto")
     convert.add_argument("--retrieval", type=float, default=0.5, help="0 to 1: closer to the voice (default 0.5)")
     convert.add_argument("--denoise", type=float, default=0.5, help="0 to 1: less background noise (default 0.5)")
+    convert.add_argument("--formant", type=float, default=0.0, help="-12 to 12 semitones: the throat, not the pitch")
+    convert.add_argument("--protection", type=float, default=0.0, help="0 to 1: keep own consonants and breath")
+    convert.add_argument("--envelope", type=float, default=0.0, help="0 to 1: follow the source's loudness")
+    convert.add_argument("--pitch-smoothing", type=float, default=0.0, metavar="MS", help="0 to 100 (default 0)")
+    convert.add_argument("--autotune", type=float, default=0.0, help="0 to 1: move the pitch to the scale's notes")
+    convert.add_argument("--scale", choices=SCALES, default="chromatic", metavar="SCALE", help='such as "C major"')
+    convert.add_argument("--retune", type=float, default=50.0, metavar="MS", help="0 (at once) to 400 (default 50)")
+    convert.add_argument("--no-high-pass", dest="high_pass", action="store_false", help="keep what is below the voice")
     convert.add_argument("--preset", choices=PRESETS, default="balanced")
     convert.add_argument("--f0-method", choices=F0_METHODS, default="swift")
     convert.add_argument("--sample-rate", type=int, help="16000 to 48000 (default: the source's)")
@@ -190,6 +198,14 @@ def _convert(chosen: argparse.Namespace) -> None:
         pitch=chosen.pitch,
         retrieval=chosen.retrieval,
         denoise=chosen.denoise,
+        formant=chosen.formant,
+        protection=chosen.protection,
+        envelope=chosen.envelope,
+        pitch_smoothing=chosen.pitch_smoothing,
+        autotune=chosen.autotune,
+        scale=chosen.scale,
+        retune=chosen.retune,
+        high_pass=chosen.high_pass,
         preset=chosen.preset,
         f0_method=chosen.f0_method,
         sample_rate=chosen.sample_rate,

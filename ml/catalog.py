@@ -59,3 +59,15 @@ PRESETS: dict[str, Entry] = {
         "Quality", "Learns longer; best with five minutes of speech or more.", "ml.converters.base:QUALITY"
     ),
 }
+
+_KEYS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+_MODES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
+SCALES: dict[str, tuple[int, ...]] = {
+    "chromatic": tuple(range(12)),
+    **{
+        f"{key} {mode}": tuple(sorted((root + step) % 12 for step in steps))
+        for mode, steps in _MODES.items()
+        for root, key in enumerate(_KEYS)
+    },
+}
+"""Notes that pitch can be tuned to, in semitones above C; minor is the natural minor scale."""

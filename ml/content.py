@@ -46,13 +46,13 @@ class ContentEncoder(nn.Module):
         return z
 
 
-def retrieve(z: Tensor, pool: Tensor, ratio: float, neighbours: int = 4) -> Tensor:
-    """Moves z (T, D) by `ratio` (0..1) towards the mean of its nearest frames in `pool` (P, D).
+def retrieve(z: Tensor, pool: Tensor, ratio: float | Tensor, neighbours: int = 4) -> Tensor:
+    """Moves z (T, D) by `ratio` (0..1; one for all, or (T, 1)) towards the mean of its nearest frames in `pool` (P, D).
 
     Neighbours are weighted by the softmax of their cosine similarity over 0.1, as in kNN-VC (Baas et al., 2023)
     with RVC's idea of a ratio. Both z and pool are rows of unit variance, so the product is the cosine.
     """
-    if ratio <= 0.0:
+    if not torch.as_tensor(ratio).gt(0).any():
         return z
     count = min(neighbours, pool.shape[0])
     found = torch.empty_like(z)

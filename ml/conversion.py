@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ml import encoding, f0, finishing
 from ml.audio import Samples, blocks, describe, fit, frame_levels, read_span
-from ml.catalog import F0_METHODS, PRESETS
+from ml.catalog import F0_METHODS, PRESETS, SCALES
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE
 from ml.converters.base import (
     HIGHEST_OUTPUT_RATE,
@@ -34,11 +34,22 @@ from ml.converters.base import (
 )
 from ml.errors import EngineError
 from ml.metrics import contour_agreement, cosine
+from ml.pitch_editing import smooth, transpose, tune
 from ml.rendering import Heard, render, render_rate
 from ml.spectral import loudness
 
 _CURVE_POINTS = 2000
 _HIGHEST_SHIFT = 24.0
+_RANGES = {
+    "retrieval": ("The retrieval", 0.0, 1.0, ""),
+    "denoise": ("The noise reduction", 0.0, 1.0, ""),
+    "formant": ("The formant shift", -12.0, 12.0, " semitones"),
+    "protection": ("The protection of consonants", 0.0, 1.0, ""),
+    "envelope": ("The share of the source's loudness contour", 0.0, 1.0, ""),
+    "pitch_smoothing": ("The pitch smoothing", 0.0, 100.0, " ms"),
+    "autotune": ("The strength of the autotune", 0.0, 1.0, ""),
+    "retune": ("The retune time", 0.0, 400.0, " ms"),
+}
 
 Embed = Callable[[Samples], NDArray[np.float32]]
 
@@ -56,7 +67,7 @@ def convert(
         scratch = Path(folder)
         heard = _listen(source, scratch / "source.wav", options.f0_method, _part(report, 0.0, 0.15))
         pitch = _pitch_shift(heard, voice, options)
-        target = _transpose(heard.f0, pitch)
+        target = _edited(heard.f0, pitch, options)
         rendered, mixed = scratch / "rendered.wav", scratch / "mixed.wav"
         own = render_rate(rate, voice.traits.bandwidth_hz)
         render(voice, heard, target, options, rendered, own, _part(report, 0.15, 0.85))
@@ -85,10 +96,11 @@ def check(options: ConvertOptions) -> None:
         raise EngineError("The preset or the pitch method is unknown.")
     if options.pitch != "auto" and not -_HIGHEST_SHIFT <= options.pitch <= _HIGHEST_SHIFT:
         raise EngineError("The pitch must be from -24 to 24 semitones.")
-    if not 0.0 <= options.retrieval <= 1.0:
-        raise EngineError("The retrieval must be from 0 to 1.")
-    if not 0.0 <= options.denoise <= 1.0:
-        raise EngineError("The noise reduction must be from 0 to 1.")
+    for name, (words, low, high, unit) in _RANGES.items():
+        if not low <= getattr(options, name) <= high:
+            raise EngineError(f"{words} must be from {low:g} to {high:g}{unit}.")
+    if options.scale not in SCALES:
+        raise EngineError("The scale must be “chromatic” or a key such as “C major” or “F# minor”.")
     if options.sample_rate and not LOWEST_OUTPUT_RATE <= options.sample_rate <= HIGHEST_OUTPUT_RATE:
         raise EngineError("The sample rate must be from 16000 to 48000 Hz.")
     if options.loudness is not None and not -40.0 <= options.loudness <= -8.0:
@@ -148,9 +160,9 @@ def is_sung(track: NDArray[np.float32]) -> bool:
     return bool(held.sum() > 0.5 * voiced.sum())
 
 
-def _transpose(track: NDArray[np.float32], semitones: float) -> NDArray[np.float32]:
-    moved = track * 2.0 ** (semitones / 12)
-    return np.asarray(np.where(moved > 0, np.clip(moved, 40.0, 1600.0), 0.0), np.float32)
+def _edited(track: NDArray[np.float32], semitones: float, options: ConvertOptions) -> NDArray[np.float32]:
+    moved = smooth(transpose(track, semitones), options.pitch_smoothing)
+    return tune(moved, options.scale, options.autotune, options.retune)
 
 
 @dataclass(frozen=True)

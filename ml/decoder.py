@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ml.config import FRAME_RATE, ModelConfig
 from ml.convnext import ConvNeXtBlock, full_precision
-from ml.spectral import hann, hz_to_mel, mel_to_hz
+from ml.spectral import bend, hann, hz_to_mel, mel_to_hz
 
 ROLL_OFF_DB_PER_OCTAVE = 30.0
 _PULSE_REACH = 16
@@ -126,18 +126,19 @@ def synthesise(
     length: int,
     config: ModelConfig,
     bandwidth_hz: float | None = None,
-    generator: torch.Generator | None = None,
+    white: Tensor | None = None,
     phase: Tensor | None = None,
 ) -> Tensor:
     """Sound (B, length) at `sample_rate`, a multiple of FRAME_RATE, from Gains and f0 (B, T).
 
-    T must be 1 + length // hop. Above `bandwidth_hz`, where the voice's recordings held nothing to learn from,
-    envelopes fall from their value there by ROLL_OFF_DB_PER_OCTAVE. Differentiable in the gains.
+    T must be 1 + length // hop. `white` (B, length) is the noise to shape, drawn when not given. Above
+    `bandwidth_hz`, where the voice's recordings held nothing to learn from, envelopes fall from their value there by
+    ROLL_OFF_DB_PER_OCTAVE. Differentiable in the gains.
     """
     size, hop = fft_size(sample_rate), sample_rate // FRAME_RATE
     window = hann(size)
     train, _ = pulses(f0, sample_rate, length, phase)
-    white = torch.randn(f0.shape[0], length, generator=generator)
+    white = torch.randn(f0.shape[0], length) if white is None else white
     source = torch.stft(
         torch.cat([train, white]), size, hop, size, window, center=True, pad_mode="constant", return_complex=True
     ).transpose(1, 2)
@@ -151,6 +152,34 @@ def synthesise(
     response = torch.polar(torch.exp(harmonic @ envelope), harmonic @ hilbert)
     spectrum = source[: f0.shape[0]] * response + source[f0.shape[0] :] * torch.exp(turbulent @ noise_envelope)
     return torch.istft(spectrum.transpose(1, 2), size, hop, size, window, center=True, length=length)
+
+
+def shift_formants(gains: Gains, semitones: float, config: ModelConfig, bandwidth_hz: float) -> Gains:
+    """Gains whose envelopes are moved by `semitones` (-12..12) along frequency, as by a shorter or longer vocal tract.
+
+    Formants move by the whole ratio; towards `bandwidth_hz` the move fades out, so that the sound stays as wide as it
+    was (the bend of VTLP: Jaitly and Hinton, 2013). A formant of another width has another power at the same gain;
+    that is made up for. Pitch is not in the gains, so it stays.
+    """
+    if semitones == 0.0:
+        return gains
+    ratio = 2.0 ** (semitones / 12)
+    louder = -0.5 * math.log(ratio)
+    moved = [
+        one @ _formant_matrix(one.shape[-1], config.decoder.top_hz, ratio, bandwidth_hz) + louder
+        for one in (gains.harmonic, gains.noise)
+    ]
+    return Gains(*moved)
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _formant_matrix(bands: int, top_hz: float, ratio: float, bandwidth_hz: float) -> Tensor:
+    """(bands, bands): each band as interpolated from where its frequency was before formants moved by `ratio`."""
+    before = bend(band_centres(bands, top_hz), 1 / ratio, min(bandwidth_hz, top_hz))
+    position = hz_to_mel(before) / hz_to_mel(torch.tensor(top_hz)) * (bands - 1)
+    index = torch.arange(bands, dtype=torch.float32)[:, None]
+    return (1 - (position[None] - index).abs()).clamp_min(0)
 
 
 def roll_off(gains: Tensor, top_hz: float, bandwidth_hz: float) -> Tensor:

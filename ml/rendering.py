@@ -16,6 +16,8 @@ from ml.catalog import PRESETS
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE, SYNTHESIS_RATES
 from ml.converters.base import ConvertOptions, Piece, Report, Voice
 from ml.denoising import Denoiser, pauses
+from ml.levelling import levelled
+from ml.spectral import LOUDNESS_FLOOR_DB
 
 Array = NDArray[np.float32]
 
@@ -55,8 +57,10 @@ def render(
     """
     total = round(heard.samples * rate / ANALYSIS_RATE)
     parts = _faded(_pieces(voice, heard, target, options, rate, report), FADE * rate // FRAME_RATE)
+    if options.high_pass:
+        parts = _without_rumble(parts, target, rate)
     with soundfile.SoundFile(path, "w", rate, 1, "FLOAT", format="WAV") as file:
-        for part in _without_rumble(parts, target, rate):
+        for part in parts:
             file.write(part[: total - file.tell()])
         file.write(np.zeros(total - file.tell(), np.float32))
 
@@ -69,19 +73,22 @@ def _pieces(
     half = FADE * hop
     quiet, denoised = pauses(heard.f0, heard.level), Denoiser(rate, options.denoise)
     cuts = _cuts(heard.level, frames)
-    for index, (start, end) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for start, end in zip(cuts, cuts[1:], strict=False):
         report(start / frames, "Converting")
         first, last = max(0, start - CONTEXT), min(frames, end + CONTEXT)
-        piece = _piece(voice, heard, target, options, rate, first, last, index)
+        piece = _piece(voice, heard, target, options, rate, first, last)
         count = len(piece.f0)
-        sound = denoised(voice.render(piece), quiet[first : first + count])
+        calm = quiet[first : first + count]
+        sound = denoised(voice.render(piece), calm)
+        wanted = _pad(heard.loudness[first : first + count], count, LOUDNESS_FLOOR_DB) + piece.gain_db
+        sound = levelled(sound, rate, wanted, _share(options, piece.f0, calm))
         sound = sound * fit(_gate(_pad(heard.level[first : first + count], count, -120.0), hop), len(sound))
         begin = (start - first) * hop - (half if start else 0)
         yield sound[begin : (end - first) * hop + half if end < frames else len(sound)]
 
 
 def _piece(
-    voice: Voice, heard: Heard, target: Array, options: ConvertOptions, rate: int, first: int, last: int, index: int
+    voice: Voice, heard: Heard, target: Array, options: ConvertOptions, rate: int, first: int, last: int
 ) -> Piece:
     samples = read_span(heard.path, first * ANALYSIS_HOP, last * ANALYSIS_HOP)
     # Whole frames, and never fewer than a synthesis window wants; what is too much is cut off when it is written.
@@ -91,13 +98,23 @@ def _piece(
     return Piece(
         samples=samples,
         f0=_pad(target[first : first + count], count),
-        phase=_phase(target[: first + 1]),
+        phase=_phase(target[: first + 1], rate // FRAME_RATE),
         gain_db=voice.traits.level_db - float(np.median(voiced)) if len(voiced) else 0.0,
         sample_rate=rate,
         retrieval=options.retrieval,
         neighbours=PRESETS[options.preset].load().neighbours,
-        seed=options.seed * 1_000_003 + index,
+        seed=options.seed,
+        start=first,
+        formant=options.formant,
+        protection=options.protection,
     )
+
+
+def _share(options: ConvertOptions, f0: Array, quiet: NDArray[np.bool_]) -> Array:
+    """How far each frame (T,) goes to the source's level. Pauses do not: what noise was taken out would come back."""
+    share: Array = np.maximum(options.envelope, options.protection * (f0 <= 0)).astype(np.float32)
+    share[: len(quiet)][quiet] = 0.0
+    return share
 
 
 def _faded(pieces: Iterator[Samples], half: int) -> Iterator[Samples]:
@@ -135,13 +152,14 @@ def _cuts(level: Array, frames: int) -> list[int]:
     return [*cuts, frames]
 
 
-def _phase(track: Array) -> float:
+def _phase(track: Array, hop: int) -> float:
     """Glottal cycles, without the whole ones, passed at the last frame of an f0 track: so that a piece starts with the
-    phase that its predecessor has there."""
+    phase that its predecessor has there. Pitch goes on from frame to frame, `hop` samples apart, as in `pulses`."""
     pitch = track.astype(np.float64)
     first, second = pitch[:-1], pitch[1:]
-    step = np.where(first > 0, first, second) + np.where(second > 0, second, first)
-    return float(step.sum() / 2 / FRAME_RATE % 1.0)
+    first, second = np.where(first > 0, first, second), np.where(second > 0, second, first)
+    step = first + (second - first) * (hop - 1) / (2 * hop)
+    return float(step.sum() / FRAME_RATE % 1.0)
 
 
 def _pad(values: Array, count: int, filling: float = 0.0) -> Array:

@@ -15,7 +15,7 @@ from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, MelConfig
 from ml.convnext import full_precision
 
 LOUDNESS_FLOOR_DB = -100.0
-_WARP_KNEE_HZ = 5500.0
+_WARP_KNEE_HZ, _HIGHEST_KNEE = 5500.0, 0.7
 _LOUDNESS_WINDOW = 640
 _LOUDNESS_FFT = 1024
 _LOUDNESS_TOP_HZ = 7800.0
@@ -48,7 +48,7 @@ def mel_filters(config: MelConfig, warp: float = 1.0) -> Tensor:
     """
     bins = torch.linspace(0, ANALYSIS_RATE / 2, config.n_fft // 2 + 1)
     ends = hz_to_mel(torch.tensor([config.low_hz, config.high_hz]))
-    points = _bend(mel_to_hz(torch.linspace(float(ends[0]), float(ends[1]), config.bands + 2)), warp)
+    points = bend(mel_to_hz(torch.linspace(float(ends[0]), float(ends[1]), config.bands + 2)), warp)
     left, centre, right = points[:-2], points[1:-1], points[2:]
     rise = (bins[:, None] - left) / (centre - left).clamp_min(1.0)
     fall = (right - bins[:, None]) / (right - centre).clamp_min(1.0)
@@ -56,10 +56,14 @@ def mel_filters(config: MelConfig, warp: float = 1.0) -> Tensor:
     return filters / filters.sum(0).clamp_min(1e-3)
 
 
-def _bend(hz: Tensor, warp: float) -> Tensor:
-    nyquist, knee = ANALYSIS_RATE / 2, _WARP_KNEE_HZ * min(warp, 1.0)
-    top = nyquist - (nyquist - knee) / (nyquist - knee / warp) * (nyquist - hz)
-    return torch.where(hz <= knee / warp, hz * warp, top)
+def bend(hz: Tensor, warp: float, top_hz: float = ANALYSIS_RATE / 2) -> Tensor:
+    """Frequencies in Hz times `warp` (0.5..2) in the range of the formants; from there bent so that `top_hz` stays.
+
+    What lies above `top_hz` stays too.
+    """
+    knee = min(_WARP_KNEE_HZ, _HIGHEST_KNEE * top_hz) * min(warp, 1.0)
+    bent = top_hz - (top_hz - knee) / (top_hz - knee / warp) * (top_hz - hz)
+    return torch.where(hz <= knee / warp, hz * warp, torch.where(hz < top_hz, bent, hz))
 
 
 def power(samples: Tensor, n_fft: int, window: int) -> Tensor:

@@ -67,14 +67,34 @@ class ConvertOptions:
 
     `pitch`: semitones up (+) or down (-), -24..24, or "auto": to the voice's range. `retrieval`: 0..1, how far the
     content moves to the nearest sounds of the voice's own recordings. `denoise`: 0..1, how much of the noise of its
-    pauses is taken out of the result. `sample_rate` of the result, 16000..48000; None
-    is the source's, held within that range. `loudness` of the result in LUFS, or None for the source's. `tags` of the
-    file: "title", "artist" and "comment".
+    pauses is taken out of the result.
+
+    `formant`: semitones, -12..12, by which the spectral envelope moves while the pitch stays. `protection`: 0..1, how
+    much of their own unvoiced frames (consonants, breath) keep: retrieval moves their content by `1 - protection` of
+    its rate, and their level goes by `protection` of the way in dB to the source's. RVC's "protect" does the first
+    alone, and counts down from 0.5 (off) to 0. `envelope`: 0..1, how far the result's level goes, in all frames, to
+    that of the source: 0 is as the voice makes it, 1 the source's contour (RVC's "rms mix rate", the other way round).
+
+    `pitch_smoothing`: ms, 0..100, as in `ml.pitch_editing.smooth`. `autotune`: 0..1, how far the pitch moves to the
+    notes of `scale`, a key of `ml.catalog.SCALES`; `retune`: ms, 0..400, how slowly (0: at once, without vibrato), as
+    in `ml.pitch_editing.tune`. Both edit the pitch after it was shifted. `high_pass` takes out what lies below the
+    lowest pitch of the result.
+
+    `sample_rate` of the result, 16000..48000; None is the source's, held within that range. `loudness` of the result in
+    LUFS, or None for the source's. `tags` of the file: "title", "artist" and "comment".
     """
 
     pitch: float | Literal["auto"] = "auto"
     retrieval: float = 0.5
     denoise: float = 0.5
+    formant: float = 0.0
+    protection: float = 0.0
+    envelope: float = 0.0
+    pitch_smoothing: float = 0.0
+    autotune: float = 0.0
+    scale: str = "chromatic"
+    retune: float = 50.0
+    high_pass: bool = True
     preset: str = "balanced"
     f0_method: str = "swift"
     sample_rate: int | None = None
@@ -149,7 +169,9 @@ class Piece:
 
     `samples` (n,) at ANALYSIS_RATE; `f0` (T,) in Hz, already transposed, 0 where unvoiced, T = 1 + n // ANALYSIS_HOP;
     `phase` (cycles) is where the first glottal period starts; `gain_db` is what to add to the source's loudness;
-    `sample_rate` is the wanted rate, one of SYNTHESIS_RATES.
+    `sample_rate` is the wanted rate, one of SYNTHESIS_RATES. `start` is the frame of the source that the piece
+    begins with: noise depends on it and on `seed` alone, so that overlapping pieces have the same. `formant` is in
+    semitones; unvoiced frames are moved by `1 - protection` of `retrieval`.
     """
 
     samples: Samples
@@ -160,6 +182,9 @@ class Piece:
     retrieval: float
     neighbours: int
     seed: int
+    start: int = 0
+    formant: float = 0.0
+    protection: float = 0.0
 
 
 class Voice(ABC):

@@ -18,8 +18,9 @@ from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE
 from ml.content import retrieve
 from ml.converters.base import Converter, Lesson, Piece, Report, Samples, TrainOptions, Voice, VoiceTraits
 from ml.convnext import fast_precision
-from ml.decoder import Decoder, synthesise
+from ml.decoder import Decoder, shift_formants, synthesise
 from ml.errors import WeightsError
+from ml.noise import placed
 from ml.spectral import loudness
 from ml.weights import CARD, FOLDER, Base, load_base
 
@@ -89,21 +90,22 @@ class _NativeVoice(Voice):
     def render(self, piece: Piece) -> Samples:
         """See `Voice.render`."""
         samples, f0 = torch.from_numpy(piece.samples)[None], torch.from_numpy(piece.f0)[None]
-        generator = torch.Generator().manual_seed(piece.seed)
+        frames, hop = f0.shape[1], piece.sample_rate // FRAME_RATE
         content = self.base.content.encode(samples)[0]
-        content = retrieve(content, self.pool, piece.retrieval, piece.neighbours)[None]
+        ratio = piece.retrieval * torch.where(f0[0] > 0, 1.0, 1.0 - piece.protection)[:, None]
+        content = retrieve(content, self.pool, ratio, piece.neighbours)[None]
         level = loudness(samples) + piece.gain_db
-        noise = torch.randn(*f0.shape, self.decoder.noise_channels, generator=generator)
+        noise = placed(piece.seed, 0, piece.start, frames, self.decoder.noise_channels)[None]
         with fast_precision():
             gains = self.decoder(content, f0, level, self.speaker, noise)
         made = synthesise(
-            gains,
+            shift_formants(gains, piece.formant, self.base.config, self.traits.bandwidth_hz),
             f0,
             piece.sample_rate,
-            (f0.shape[1] - 1) * (piece.sample_rate // FRAME_RATE),
+            (frames - 1) * hop,
             self.base.config,
             self.traits.bandwidth_hz,
-            generator,
+            placed(piece.seed, 1, piece.start, frames - 1, hop).reshape(1, -1),
             torch.tensor([piece.phase], dtype=torch.float64),
         )
         length = round(len(piece.samples) * piece.sample_rate / ANALYSIS_RATE)

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from ml import voicefile
 from ml.catalog import PRESETS
-from ml.config import ANALYSIS_RATE, MelConfig
+from ml.config import ANALYSIS_RATE, FRAME_RATE, MelConfig
 from ml.converters.base import Converter, Lesson, Piece, Preset, Report, Samples, TrainOptions, Voice, VoiceTraits
 from ml.dataset import TakeSet, load_takes, traits_of
 from ml.decoder import fft_size, pulses
-from ml.spectral import hann, log_mel
+from ml.noise import placed
+from ml.spectral import bend, hann, log_mel
 
 _MEL = MelConfig(bands=48)
 _REFERENCE = -5.0  # a flat spectrum at an ordinary level, in the units of `log_mel`
@@ -116,22 +117,22 @@ class _ToyVoice(Voice):
         """Pulses (voiced) or noise (unvoiced) under the source's mel envelope plus the curve."""
         rate = piece.sample_rate
         length = round(len(piece.samples) * rate / ANALYSIS_RATE)
-        generator = torch.Generator().manual_seed(piece.seed)
         f0 = torch.from_numpy(piece.f0)[None]
         train, _ = pulses(f0, rate, length, torch.tensor([piece.phase], dtype=torch.float64))
         voiced = torch.nn.functional.interpolate((f0 > 0).float()[None], size=length)[0]
-        source = train + torch.randn(1, length, generator=generator) * (1 - voiced)
+        white = placed(piece.seed, 1, piece.start, f0.shape[1], rate // FRAME_RATE).reshape(1, -1)[:, :length]
+        source = train + white * (1 - voiced)
         envelope = log_mel(torch.from_numpy(piece.samples)[None], _MEL) + 0.5 * self.gains
         envelope = envelope + piece.gain_db * np.log(10) / 20 - 3.0
-        return np.asarray(_shape(source, envelope, rate, length)[0], np.float32)
+        return np.asarray(_shape(source, envelope, rate, length, piece.formant)[0], np.float32)
 
 
-def _shape(source: Tensor, envelope: Tensor, rate: int, length: int) -> Tensor:
-    """Filters `source` (1, length) with a log-amplitude `envelope` (1, T, bands) of MEL bands."""
+def _shape(source: Tensor, envelope: Tensor, rate: int, length: int, formant: float) -> Tensor:
+    """Filters `source` (1, length) with a log-amplitude `envelope` (1, T, bands), moved up by `formant` semitones."""
     size, hop = fft_size(rate), rate // 100
     spectrum = torch.stft(source, size, hop, size, hann(size), pad_mode="constant", return_complex=True)
     bins = spectrum.shape[1]
-    hertz = torch.linspace(0, rate / 2, bins)
+    hertz = bend(torch.linspace(0, rate / 2, bins), 2.0 ** (-formant / 12))
     low, high = 2595 * np.log10(1 + _MEL.low_hz / 700), 2595 * np.log10(1 + _MEL.high_hz / 700)
     mel = 2595 * torch.log10(1 + hertz / 700)
     position = ((mel - low) / (high - low) * (_MEL.bands - 1)).clamp(0, _MEL.bands - 1)
