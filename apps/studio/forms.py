@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 from django import forms
@@ -11,12 +12,16 @@ from apps.accounts.models import Workspace
 from apps.studio.models import Conversion, Source
 from apps.studio.options import FORMATS, SAMPLE_RATES, defaults
 from apps.voices.models import Voice
-from ml.catalog import F0_METHODS, PRESETS
+from ml.catalog import F0_METHODS, PRESETS, SCALES
 
 EARLIER_SOURCES = 50
 LARGEST_SEED = 2**31 - 1
 AUTO, MANUAL = "auto", "manual"
-ADVANCED = ("retrieval", "denoise", "f0_method", "seed")
+ADVANCED = {
+    "Sound": ("retrieval", "protection", "envelope", "formant", "denoise", "high_pass"),
+    "Melody": ("f0_method", "pitch_smoothing", "autotune", "scale", "retune"),
+    "Chance": ("seed",),
+}
 
 
 class ConversionForm(forms.Form):
@@ -76,6 +81,58 @@ class ConversionForm(forms.Form):
         label="Noise reduction",
         help_text="From 0 to 1: how much of the noise that its pauses hold is taken out of the result.",
         widget=forms.NumberInput(attrs={"step": "0.05"}),
+    )
+    protection = forms.FloatField(
+        min_value=0,
+        max_value=1,
+        label="Protection of consonants and breath",
+        help_text="From 0 to 1: how much unvoiced sounds such as s, t and breath stay as they are in the source, in "
+        "sound and loudness, instead of moving to the voice's recordings. Raise it when words get unclear.",
+        widget=forms.NumberInput(attrs={"step": "0.05"}),
+    )
+    envelope = forms.FloatField(
+        min_value=0,
+        max_value=1,
+        label="Loudness contour of the source",
+        help_text="From 0 to 1: 0 is as loud from moment to moment as the voice makes it, 1 exactly as the source was.",
+        widget=forms.NumberInput(attrs={"step": "0.05"}),
+    )
+    formant = forms.FloatField(
+        min_value=-12,
+        max_value=12,
+        label="Formant shift (semitones)",
+        help_text="From -12 to 12: up sounds like a smaller throat, down like a larger one. The melody stays.",
+        widget=forms.NumberInput(attrs={"step": "0.5"}),
+    )
+    high_pass = forms.BooleanField(
+        required=False,
+        label="Take out rumble",
+        help_text="A high-pass filter below the lowest note of the voice, where only handling noise and hum are.",
+    )
+    pitch_smoothing = forms.FloatField(
+        min_value=0,
+        max_value=100,
+        label="Pitch smoothing (ms)",
+        help_text="From 0 to 100: 10 takes out trembling and keeps vibrato, 30 halves vibrato, 100 leaves the glides.",
+        widget=forms.NumberInput(attrs={"step": "1", "inputmode": "decimal"}),
+    )
+    autotune = forms.FloatField(
+        min_value=0,
+        max_value=1,
+        label="Autotune",
+        help_text="From 0 to 1: how far each note moves to the nearest note of the scale; 0 is off.",
+        widget=forms.NumberInput(attrs={"step": "0.05"}),
+    )
+    scale = forms.ChoiceField(
+        choices=[(name, name.capitalize() if name == "chromatic" else name) for name in SCALES],
+        help_text="The notes that autotune may choose: chromatic has all twelve, a key only its own seven.",
+    )
+    retune = forms.FloatField(
+        min_value=0,
+        max_value=400,
+        label="Retune time (ms)",
+        help_text="From 0 to 400: 0 jumps from note to note like a machine, 50 keeps glides, 200 keeps vibrato too.",
+        widget=forms.NumberInput(attrs={"step": "10", "inputmode": "decimal"}),
     )
     f0_method = forms.ChoiceField(
         choices=[(name, f"{entry.label}: {entry.description}") for name, entry in F0_METHODS.items()],
@@ -140,9 +197,9 @@ class ConversionForm(forms.Form):
         return {**chosen, "pitch": self.cleaned_data["semitones"] if by_hand else AUTO}
 
     @property
-    def advanced(self) -> list[forms.BoundField]:
-        """Return the fields that are folded away."""
-        return [self[name] for name in ADVANCED]
+    def advanced(self) -> dict[str, list[forms.BoundField]]:
+        """Return the fields that are folded away, by what they are about."""
+        return {about: [self[name] for name in names] for about, names in ADVANCED.items()}
 
     @property
     def output(self) -> list[forms.BoundField]:
@@ -152,9 +209,9 @@ class ConversionForm(forms.Form):
     @property
     def advanced_is_open(self) -> bool:
         """Say whether the folded part must be seen: something in it is wrong, or not as usual."""
-        usual = initial_of(defaults())
-        return any(self[name].errors for name in ADVANCED) or (
-            not self.is_bound and any(self.initial.get(name) != usual.get(name) for name in ADVANCED)
+        usual, names = initial_of(defaults()), list(chain.from_iterable(ADVANCED.values()))
+        return any(self[name].errors for name in names) or (
+            not self.is_bound and any(self.initial.get(name) != usual.get(name) for name in names)
         )
 
 

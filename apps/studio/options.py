@@ -45,11 +45,23 @@ def described(options: Mapping[str, Any]) -> dict[str, str]:
         "Pitch": "Automatic, to the voice's range" if pitch == "auto" else f"{pitch:+g} semitones",
         "Retrieval": f"{options['retrieval']:.0%}",
         "Noise reduction": f"{options['denoise']:.0%}",
+        "Protection of consonants": f"{options['protection']:.0%}",
+        "Loudness contour": f"{options['envelope']:.0%} of the source's",
+        "Formant shift": f"{options['formant']:+g} semitones" if options["formant"] else "None",
+        "Rumble": "Taken out" if options["high_pass"] else "Kept",
+        "Pitch smoothing": f"{options['pitch_smoothing']:g} ms" if options["pitch_smoothing"] else "None",
+        "Autotune": _autotune(options),
         "Pitch method": F0_METHODS[options["f0_method"]].label,
         "Format": FORMATS[options["format"]].label,
         "Sample rate": f"{rate / 1000:g} kHz" if rate else "As the source",
         "Loudness": f"{loudness:g} LUFS" if loudness is not None else "As the source",
     }
+
+
+def _autotune(options: Mapping[str, Any]) -> str:
+    if not options["autotune"]:
+        return "Off"
+    return f"{options['autotune']:.0%} to {options['scale']}, over {options['retune']:g} ms"
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:

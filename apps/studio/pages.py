@@ -43,12 +43,12 @@ _MEASURES = {
     "f0_correlation": (
         "Melody kept",
         "{:.3f}",
-        "Correlation of the pitch with the source's after the shift; 1 is exactly the same melody.",
+        "Correlation of the pitch with the source's, shifted and edited as asked; 1 is exactly the same melody.",
     ),
     "f0_rmse_cents": (
         "Pitch deviation",
         "{:.0f} cents",
-        "How far the pitch lies from the source's after the shift; 100 cents are a semitone.",
+        "How far the pitch lies from the source's, shifted and edited as asked; 100 cents are a semitone.",
     ),
     "pitch_semitones": ("Pitch shift", "{:+.1f} semitones", "What was added to the source's pitch."),
 }

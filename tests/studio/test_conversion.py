@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from apps.accounts.models import AuditEvent
 from apps.studio.models import Conversion
 from apps.studio.options import defaults, described, differences
+from ml.options import ConvertOptions
 
 
 @pytest.fixture
@@ -64,6 +65,50 @@ def test_again_fills_the_form_in_as_it_was(converted: Any, bob: Any, client_of: 
     assert f'<option value="{converted.source.code}" selected>' in page
     assert f'name="parent" value="{converted.code}"' in page
     assert f'value="{converted.seed}"' in page
+
+
+EDITED = {
+    "protection": 0.4,
+    "envelope": 0.25,
+    "formant": -2.5,
+    "high_pass": False,
+    "pitch_smoothing": 12.0,
+    "autotune": 0.8,
+    "scale": "F# minor",
+    "retune": 120.0,
+}
+
+
+def test_what_was_chosen_is_kept_shown_and_filled_in_again(
+    acme: Any, bob: Any, form: Any, client_of: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    chosen = {**form, **EDITED}
+    del chosen["high_pass"]  # as a browser sends a box that is not ticked
+    with django_capture_on_commit_callbacks(execute=True):
+        assert client_of(bob).post("/w/acme/convert/", chosen).status_code == 302
+    row = acme.conversions.get()
+    assert row.job.status == "done", row.job.message
+    assert row.options == {**defaults(), **EDITED}
+    page = page_of(client_of(bob), row)
+    for words in ("80% to F# minor, over 120 ms", "-2.5 semitones", "25% of the source&#x27;s", "12 ms", "Kept", "40%"):
+        assert words in page, words
+    again = client_of(bob).get(f"/w/acme/conversions/{row.code}/again/").content.decode()
+    assert '<details class="fold" open>' in again
+    assert '<option value="F# minor" selected>' in again
+    for value in ('name="formant" value="-2.5"', 'name="autotune" value="0.8"', 'name="retune" value="120.0"'):
+        assert value in again, value
+    assert "checked" not in again.split('name="high_pass"')[1].split(">")[0]
+
+
+def test_a_conversion_from_before_the_newer_options_still_loads(converted: Any, bob: Any, client_of: Any) -> None:
+    converted.options = {name: value for name, value in converted.options.items() if name not in EDITED}
+    converted.save()
+    assert described(converted.options) == described(defaults())
+    assert "Off" in page_of(client_of(bob), converted)
+    again = client_of(bob).get(f"/w/acme/conversions/{converted.code}/again/").content.decode()
+    assert 'name="formant" value="0.0"' in again
+    assert "checked" in again.split('name="high_pass"')[1].split(">")[0]
+    assert ConvertOptions(**converted.options) == ConvertOptions()
 
 
 def test_a_variation_stands_beside_what_it_was_made_from(varied: Any, converted: Any, bob: Any, client_of: Any) -> None:

@@ -128,6 +128,13 @@ def test_an_earlier_source_can_be_used_again(send: Any, form: Any, acme: Any, co
         ({"voice": "x"}, "is not a valid UUID"),
         ({"seed": "-1"}, "greater than or equal to 0"),
         ({"retrieval": "nan"}, "Enter a number"),
+        ({"protection": "1.5"}, "less than or equal to 1"),
+        ({"envelope": "-0.5"}, "greater than or equal to 0"),
+        ({"formant": "13"}, "less than or equal to 12"),
+        ({"pitch_smoothing": "200"}, "less than or equal to 100"),
+        ({"autotune": "2"}, "less than or equal to 1"),
+        ({"scale": "H major"}, "not one of the available choices"),
+        ({"retune": "-1"}, "greater than or equal to 0"),
     ],
 )
 def test_a_bad_choice_gets_its_sentence_and_makes_nothing(
