@@ -1,4 +1,4 @@
-"""The engine from the command line: `python -m ml train|instant|convert|evaluate`.
+"""The engine from the command line: `python -m ml train|instant|convert|stream|evaluate`.
 
 Exit status: 0 done, 2 bad arguments (also a bad voice file), 3 bad audio; one sentence on standard error.
 """
@@ -15,6 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ml.catalog import F0_METHODS, PRECISIONS, PRESETS, SCALES
 from ml.decode import decode
@@ -47,13 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ml", description="Train voices and convert sound into them.")
-    commands = parser.add_subparsers(required=True, metavar="train|instant|convert|evaluate")
+    commands = parser.add_subparsers(required=True, metavar="train|instant|convert|stream|evaluate")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--quiet", action="store_true", help="no progress, no summary")
     shared.add_argument("--converter", default="native", help=argparse.SUPPRESS)
     shared.add_argument("--threads", type=int, help="processor threads (default: 2)")
     _add_train(commands, shared)
     _add_convert(commands, shared)
+    _add_stream(commands, shared)
     _add_evaluate(commands, shared)
     return parser
 
@@ -103,6 +106,19 @@ def _add_convert(commands: Any, shared: argparse.ArgumentParser) -> None:
     convert.add_argument("--seed", type=int, default=0)
     convert.add_argument("--report", type=Path, help="write figures and curves here as JSON")
     convert.set_defaults(run=_convert)
+
+
+def _add_stream(commands: Any, shared: argparse.ArgumentParser) -> None:
+    stream = commands.add_parser("stream", parents=[shared], help="convert a file as if it were spoken just now")
+    stream.add_argument("voice", type=Path, metavar="OUT.voice")
+    stream.add_argument("source", type=Path, metavar="IN")
+    stream.add_argument("out", type=Path, metavar="OUT", help=".wav or .flac")
+    stream.add_argument("--pitch", type=_pitch, default="auto", metavar="SEMITONES|auto")
+    stream.add_argument("--retrieval", type=float, default=0.5, help="0 to 1: closer to the voice (default 0.5)")
+    stream.add_argument("--sample-rate", type=int, default=48_000, help="16000 to 48000 (default 48000)")
+    stream.add_argument("--chunk-ms", type=int, default=100, help="milliseconds in a push (default 100)")
+    stream.add_argument("--seed", type=int, default=0)
+    stream.set_defaults(run=_stream)
 
 
 def _add_evaluate(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -222,6 +238,33 @@ def _convert(chosen: argparse.Namespace) -> None:
         content = asdict(result) | {"path": str(result.path), "options": asdict(options)}
         chosen.report.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     _say(chosen, f"{chosen.out}: pitch {result.pitch:+.1f} semitones, {_figures(result.metrics)}")
+
+
+def _stream(chosen: argparse.Namespace) -> None:
+    from ml.audio import blocks, save
+    from ml.engine import Engine, StreamOptions
+
+    if chosen.out.suffix.lower() not in (".wav", ".flac"):
+        raise EngineError("The result's name must end in .wav or .flac.")
+    if chosen.chunk_ms < 1:
+        raise EngineError("A chunk must last at least 1 ms.")
+    options = StreamOptions(pitch=chosen.pitch, retrieval=chosen.retrieval, seed=chosen.seed)
+    engine = Engine(converter=chosen.converter, threads=chosen.threads)
+    stream = engine.stream(chosen.voice, chosen.sample_rate, options=options)
+    engine.warm()
+    with TemporaryDirectory() as folder:
+        source = Path(folder) / "source.wav"
+        decode(chosen.source.resolve(), source, mono=True)
+        samples = np.concatenate([np.zeros(0, np.float32), *blocks(source, chosen.sample_rate)])
+    size, made, seconds = chosen.sample_rate * chosen.chunk_ms // 1000, [], []
+    for start in range(0, len(samples), size):
+        started = time.perf_counter()
+        made.append(stream.push(samples[start : start + size]))
+        seconds.append(time.perf_counter() - started)
+    save(chosen.out, np.concatenate([*made, stream.flush()]), chosen.sample_rate)
+    slow = 1000 * float(np.percentile(seconds, 95)) if seconds else 0.0
+    told = f"delay {1000 * stream.delay_seconds:.0f} ms, 95 % of the chunks ready within {slow:.1f} ms"
+    _say(chosen, f"{chosen.out}: {told}")
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from ml.convnext import ConvNeXtBlock, full_precision
 from ml.spectral import bend, hann, hz_to_mel, mel_to_hz
 
 ROLL_OFF_DB_PER_OCTAVE = 30.0
-_PULSE_REACH = 16
+PULSE_REACH = 16
 _LOG_GAIN_LIMITS = (-14.0, 3.0)
 _DB_TO_LOG = math.log(10.0) / 20.0
 
@@ -64,14 +64,27 @@ class Decoder(nn.Module):
         """`noise` (B, T, noise channels), standard normal, is drawn when not given: micro-variation to draw on."""
         if noise is None:
             noise = torch.randn(*f0.shape, self.noise_channels)
+        condition = self.condition(speaker)
+        x = self.features(content, f0, loudness, noise)
+        for block in self.blocks:
+            x = block(x, condition)
+        return self.gains(x)
+
+    def condition(self, speaker: Tensor) -> Tensor:
+        """Speaker (B, dimensions) -> what the blocks are conditioned on (B, speaker_hidden)."""
+        hidden: Tensor = self.speaker(speaker * speaker.shape[-1] ** 0.5)
+        return hidden
+
+    def features(self, content: Tensor, f0: Tensor, loudness: Tensor, noise: Tensor) -> Tensor:
+        """Inputs as in `forward`, (..., T, ...) -> what the first block takes (..., T, width)."""
         voiced = (f0 > 0).float()
         pitch = torch.log2(f0.clamp_min(20.0) / 200.0) * voiced
         level = (loudness + 35.0) / 15.0
-        x = torch.cat([content, torch.stack([pitch, voiced, level], dim=-1), noise], dim=-1)
-        condition = self.speaker(speaker * speaker.shape[-1] ** 0.5)
-        x = self.enter(x)
-        for block in self.blocks:
-            x = block(x, condition)
+        entered: Tensor = self.enter(torch.cat([content, torch.stack([pitch, voiced, level], dim=-1), noise], dim=-1))
+        return entered
+
+    def gains(self, x: Tensor) -> Gains:
+        """What the last block gave (B, T, width) -> Gains."""
         gains = self.leave(self.norm(x)).float().clamp(*_LOG_GAIN_LIMITS)
         harmonic, turbulent = gains.split([self.config.decoder.harmonic_bands, self.config.decoder.noise_bands], -1)
         return Gains(harmonic, turbulent)
@@ -88,11 +101,22 @@ def pulses(f0: Tensor, sample_rate: int, length: int, phase: Tensor | None = Non
     `phase` (B,), in cycles, is where the first period starts; the phase after the last sample is returned too, so
     that a stream can go on from there. Pulses are Hann-windowed sincs centred between samples.
     """
+    train, after = pulses_with_tails(f0, sample_rate, length, phase)
+    return train[:, PULSE_REACH : PULSE_REACH + length], after
+
+
+def pulses_with_tails(
+    f0: Tensor, sample_rate: int, length: int, phase: Tensor | None = None, offset: int = 0
+) -> tuple[Tensor, Tensor]:
+    """`pulses` (B, PULSE_REACH + length + PULSE_REACH) with what reaches over both ends, for streams to add up.
+
+    The train's first sample (not counting the tail before it) lies `offset` samples after the first frame's centre.
+    """
     batch, frames = f0.shape
     if phase is None:
         phase = torch.zeros(batch, dtype=torch.float64)
     voiced = f0 > 0
-    position = torch.arange(length, dtype=torch.float64) * (FRAME_RATE / sample_rate)
+    position = torch.arange(offset, offset + length, dtype=torch.float64) * (FRAME_RATE / sample_rate)
     left = position.floor().long().clamp(max=frames - 1)
     right = (left + 1).clamp(max=frames - 1)
     share = (position - left).clamp(0, 1)
@@ -108,14 +132,14 @@ def pulses(f0: Tensor, sample_rate: int, length: int, phase: Tensor | None = Non
     row, index = hit.nonzero(as_tuple=True)
     late = ((cycles - cycles.floor())[hit] / step[hit]).float()
     height = step[hit].float().rsqrt()
-    taps = torch.arange(-_PULSE_REACH, _PULSE_REACH + 1)
+    taps = torch.arange(-PULSE_REACH, PULSE_REACH + 1)
     distance = taps.float()[None] + late[:, None]
-    shape = torch.sinc(distance) * (0.5 + 0.5 * torch.cos(math.pi * distance / (_PULSE_REACH + 1))).clamp_min(0)
-    where = index[:, None] + taps[None]
-    inside = (where >= 0) & (where < length)
-    train = torch.zeros(batch * length)
-    train.index_add_(0, (where + row[:, None] * length)[inside], (shape * height[:, None])[inside])
-    return train.view(batch, length), cycles[:, -1] % 1.0 if length else phase
+    shape = torch.sinc(distance) * (0.5 + 0.5 * torch.cos(math.pi * distance / (PULSE_REACH + 1))).clamp_min(0)
+    width = length + 2 * PULSE_REACH
+    where = (index + row * width + PULSE_REACH)[:, None] + taps[None]
+    train = torch.zeros(batch * width)
+    train.index_add_(0, where.flatten(), (shape * height[:, None]).flatten())
+    return train.view(batch, width), cycles[:, -1] % 1.0 if length else phase
 
 
 @full_precision
@@ -142,15 +166,8 @@ def synthesise(
     source = torch.stft(
         torch.cat([train, white]), size, hop, size, window, center=True, pad_mode="constant", return_complex=True
     ).transpose(1, 2)
-    sizes = config.decoder
-    envelope, hilbert = _bands_to_bins(sizes.harmonic_bands, sizes.top_hz, sample_rate)
-    noise_envelope, _ = _bands_to_bins(sizes.noise_bands, sizes.top_hz, sample_rate)
-    harmonic, turbulent = gains.harmonic, gains.noise
-    if bandwidth_hz is not None:
-        harmonic = roll_off(harmonic, sizes.top_hz, bandwidth_hz)
-        turbulent = roll_off(turbulent, sizes.top_hz, bandwidth_hz)
-    response = torch.polar(torch.exp(harmonic @ envelope), harmonic @ hilbert)
-    spectrum = source[: f0.shape[0]] * response + source[f0.shape[0] :] * torch.exp(turbulent @ noise_envelope)
+    harmonic, turbulent = responses(gains, sample_rate, config, bandwidth_hz)
+    spectrum = source[: f0.shape[0]] * harmonic + source[f0.shape[0] :] * turbulent
     return torch.istft(spectrum.transpose(1, 2), size, hop, size, window, center=True, length=length)
 
 
@@ -180,6 +197,20 @@ def _formant_matrix(bands: int, top_hz: float, ratio: float, bandwidth_hz: float
     position = hz_to_mel(before) / hz_to_mel(torch.tensor(top_hz)) * (bands - 1)
     index = torch.arange(bands, dtype=torch.float32)[:, None]
     return (1 - (position[None] - index).abs()).clamp_min(0)
+
+
+def responses(
+    gains: Gains, sample_rate: int, config: ModelConfig, bandwidth_hz: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """What pulses (complex, minimum phase) and noise (real) are multiplied with, both (B, T, bins)."""
+    sizes = config.decoder
+    envelope, hilbert = _bands_to_bins(sizes.harmonic_bands, sizes.top_hz, sample_rate)
+    noise_envelope, _ = _bands_to_bins(sizes.noise_bands, sizes.top_hz, sample_rate)
+    harmonic, turbulent = gains.harmonic, gains.noise
+    if bandwidth_hz is not None:
+        harmonic = roll_off(harmonic, sizes.top_hz, bandwidth_hz)
+        turbulent = roll_off(turbulent, sizes.top_hz, bandwidth_hz)
+    return torch.polar(torch.exp(harmonic @ envelope), harmonic @ hilbert), torch.exp(turbulent @ noise_envelope)
 
 
 def roll_off(gains: Tensor, top_hz: float, bandwidth_hz: float) -> Tensor:

@@ -24,10 +24,12 @@ from ml.converters.base import (
     TrainOptions,
     TrainResult,
 )
+from ml.converters.streaming import StreamOptions
 from ml.errors import AudioError, Cancelled, EngineError, WeightsError
 
 if TYPE_CHECKING:
     from ml.preflight import Preflight
+    from ml.stream import Stream
     from ml.takes import TakeInfo
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "Report",
+    "StreamOptions",
     "TrainOptions",
     "TrainResult",
     "WeightsError",
@@ -156,6 +159,16 @@ class Engine:
         return conversion.convert(
             opened, source, out, options=options or ConvertOptions(), embed=self._converter.embed, report=report
         )
+
+    def stream(self, voice: Path, rate: int, *, options: StreamOptions | None = None) -> Stream:
+        """Opens `voice` for sound at `rate` hertz (16000 to 48000) in real time; see `ml.stream.Stream`.
+
+        Several streams of one engine know nothing of each other. Raises WeightsError for a bad voice file, EngineError
+        for a rate or an option out of range.
+        """
+        from ml.stream import Stream
+
+        return Stream(self._converter.open(voice), rate, options)
 
     def _sample(self, voice: Path, take: Path, report: Report) -> tuple[Samples, int]:
         """The first seconds of a take, through the voice and back: what a checkpoint sounds like."""

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from ml.converters.base import Checkpoint, ConvertOptions, ConvertResult, TrainOptions, TrainResult
+from ml.converters.streaming import StreamOptions
 
-__all__ = ["Checkpoint", "ConvertOptions", "ConvertResult", "TrainOptions", "TrainResult"]
+__all__ = ["Checkpoint", "ConvertOptions", "ConvertResult", "StreamOptions", "TrainOptions", "TrainResult"]

@@ -82,7 +82,7 @@ def _pieces(
         sound = denoised(voice.render(piece), calm)
         wanted = _pad(heard.loudness[first : first + count], count, LOUDNESS_FLOOR_DB) + piece.gain_db
         sound = levelled(sound, rate, wanted, _share(options, piece.f0, calm))
-        sound = sound * fit(_gate(_pad(heard.level[first : first + count], count, -120.0), hop), len(sound))
+        sound = sound * fit(gate(_pad(heard.level[first : first + count], count, -120.0), hop), len(sound))
         begin = (start - first) * hop - (half if start else 0)
         yield sound[begin : (end - first) * hop + half if end < frames else len(sound)]
 
@@ -135,12 +135,18 @@ def _without_rumble(parts: Iterator[Samples], target: Array, rate: int) -> Itera
     """High-passes consecutive parts of one sound below the lowest pitch of `target`: nothing there is the voice's."""
     voiced = target[target > 0]
     lowest = float(np.percentile(voiced, 1)) if len(voiced) else 0.0
-    cut = min(HIGHEST_CUT_HZ, max(LOWEST_CUT_HZ, _BELOW_THE_VOICE * lowest))
-    sections = scipy.signal.butter(2, cut, "highpass", fs=rate, output="sos")
+    sections = rumble_filter(lowest, rate)
     state = np.zeros((len(sections), 2))
     for part in parts:
         filtered, state = scipy.signal.sosfilt(sections, part, zi=state)
         yield filtered.astype(np.float32)
+
+
+def rumble_filter(lowest_hz: float, rate: int) -> NDArray[np.float64]:
+    """Second-order sections of the high-pass for a voice whose pitch is `lowest_hz` at least, at `rate` hertz."""
+    cut = min(HIGHEST_CUT_HZ, max(LOWEST_CUT_HZ, _BELOW_THE_VOICE * lowest_hz))
+    sections: NDArray[np.float64] = scipy.signal.butter(2, cut, "highpass", fs=rate, output="sos")
+    return sections
 
 
 def _cuts(level: Array, frames: int) -> list[int]:
@@ -166,7 +172,7 @@ def _pad(values: Array, count: int, filling: float = 0.0) -> Array:
     return np.concatenate([values, np.full(max(0, count - len(values)), filling, np.float32)])[:count]
 
 
-def _gate(level: Array, hop: int) -> Samples:
+def gate(level: Array, hop: int) -> Samples:
     """A gain (T * hop,) that is 1 where there is sound and falls to 0 over 12 dB where the source is silent."""
     opened = np.clip((level - (SILENCE_DB - 12.0)) / 12.0, 0.0, 1.0)
     smooth = np.convolve(np.pad(opened, 2, mode="edge"), np.full(5, 0.2), mode="valid")

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.converters.streaming import StreamOptions, VoiceStream
+
 Samples = NDArray[np.float32]
 Report = Callable[[float, str], None]
 """`report(fraction, stage)`: 0..1 of the whole work and words for the user; it may raise `ml.errors.Cancelled`."""
@@ -195,6 +197,10 @@ class Voice(ABC):
     @abstractmethod
     def render(self, piece: Piece) -> Samples:
         """The piece in this voice, (round(n * sample_rate / ANALYSIS_RATE),) at `piece.sample_rate`."""
+
+    @abstractmethod
+    def stream(self, sample_rate: int, options: StreamOptions) -> VoiceStream:
+        """This voice for one stream rendered at `sample_rate`, one of SYNTHESIS_RATES."""
 
 
 class Lesson(ABC):

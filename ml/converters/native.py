@@ -17,6 +17,8 @@ from ml.adaptation import Adaptation
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE
 from ml.content import retrieve
 from ml.converters.base import Converter, Lesson, Piece, Report, Samples, TrainOptions, Voice, VoiceTraits
+from ml.converters.native_stream import NativeStream
+from ml.converters.streaming import StreamOptions, VoiceStream
 from ml.convnext import fast_precision
 from ml.decoder import Decoder, shift_formants, synthesise
 from ml.errors import WeightsError
@@ -110,3 +112,9 @@ class _NativeVoice(Voice):
         )
         length = round(len(piece.samples) * piece.sample_rate / ANALYSIS_RATE)
         return np.asarray(torch.nn.functional.pad(made[0], (0, length - made.shape[-1])), np.float32)
+
+    def stream(self, sample_rate: int, options: StreamOptions) -> VoiceStream:
+        """See `Voice.stream`."""
+        return NativeStream(
+            self.base.config, self.base.content, self.decoder, self.pool, self.traits, sample_rate, options
+        )

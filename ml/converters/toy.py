@@ -17,12 +17,14 @@ from torch import Tensor
 
 from ml import voicefile
 from ml.catalog import PRESETS
-from ml.config import ANALYSIS_RATE, FRAME_RATE, MelConfig
+from ml.config import ANALYSIS_RATE, FRAME_RATE, MelConfig, ModelConfig
 from ml.converters.base import Converter, Lesson, Piece, Preset, Report, Samples, TrainOptions, Voice, VoiceTraits
+from ml.converters.streaming import HOP_FRAMES, MARGIN_FRAMES, StreamOptions, VoiceStream, Window
 from ml.dataset import TakeSet, load_takes, traits_of
-from ml.decoder import fft_size, pulses
+from ml.decoder import Gains, fft_size, pulses
 from ml.noise import placed
 from ml.spectral import bend, hann, log_mel
+from ml.stream_synthesis import LEAD_FRAMES, SynthesisStream
 
 _MEL = MelConfig(bands=48)
 _REFERENCE = -5.0  # a flat spectrum at an ordinary level, in the units of `log_mel`
@@ -125,6 +127,33 @@ class _ToyVoice(Voice):
         envelope = log_mel(torch.from_numpy(piece.samples)[None], _MEL) + 0.5 * self.gains
         envelope = envelope + piece.gain_db * np.log(10) / 20 - 3.0
         return np.asarray(_shape(source, envelope, rate, length, piece.formant)[0], np.float32)
+
+    def stream(self, sample_rate: int, options: StreamOptions) -> VoiceStream:
+        """See `Voice.stream`."""
+        return _ToyStream(self.gains, sample_rate, options.seed)
+
+
+class _ToyStream(VoiceStream):
+    _CONFIG = ModelConfig()
+
+    def __init__(self, curve: Tensor, sample_rate: int, seed: int) -> None:
+        self._curve = curve
+        self._synthesis = SynthesisStream(sample_rate, HOP_FRAMES, self._CONFIG, _MEL.high_hz, seed)
+        self.delay = self._synthesis.delay
+
+    def render(self, window: Window) -> Samples:
+        """Pulses (voiced) or noise (unvoiced) under the source's mel envelope plus the curve."""
+        frames = slice(MARGIN_FRAMES, MARGIN_FRAMES + HOP_FRAMES)
+        envelope = log_mel(torch.from_numpy(window.samples)[None], _MEL)[:, frames] + 0.5 * self._curve
+        envelope = envelope + window.gain_db * np.log(10) / 20 - 3.0
+        f0, sizes = torch.from_numpy(window.f0), self._CONFIG.decoder
+        harmonic, noise = (
+            torch.nn.functional.interpolate(envelope, bands, mode="linear")
+            for bands in (sizes.harmonic_bands, sizes.noise_bands)
+        )
+        voiced = (f0[:HOP_FRAMES] > 0)[None, :, None]
+        gains = Gains(harmonic, noise.masked_fill(voiced, -14.0))
+        return np.asarray(self._synthesis(gains, f0[: HOP_FRAMES + LEAD_FRAMES]), np.float32)
 
 
 def _shape(source: Tensor, envelope: Tensor, rate: int, length: int, formant: float) -> Tensor:

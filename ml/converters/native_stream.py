@@ -1,0 +1,65 @@
+"""The native converter on a stream: the networks' pasts, the glottal phase and the overlap-add of one voice."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml.catalog import PRESETS
+from ml.config import ModelConfig
+from ml.content import ContentEncoder, retrieve
+from ml.converters.base import VoiceTraits
+from ml.converters.streaming import (
+    HOP_FRAMES,
+    MARGIN_FRAMES,
+    WINDOW_FRAMES,
+    StreamOptions,
+    VoiceStream,
+    Window,
+)
+from ml.decoder import Decoder
+from ml.spectral import log_mel
+from ml.stream_networks import ContentStream, DecoderStream
+from ml.stream_synthesis import LEAD_FRAMES, SynthesisStream
+
+_FRAMES = slice(MARGIN_FRAMES, MARGIN_FRAMES + WINDOW_FRAMES)
+
+
+class NativeStream(VoiceStream):
+    """See `VoiceStream`."""
+
+    @torch.inference_mode()
+    def __init__(
+        self,
+        config: ModelConfig,
+        encoder: ContentEncoder,
+        decoder: Decoder,
+        pool: Tensor,
+        traits: VoiceTraits,
+        sample_rate: int,
+        options: StreamOptions,
+    ) -> None:
+        self._config, self._pool = config, pool
+        self._retrieval, self._neighbours = options.retrieval, PRESETS[options.preset].load().neighbours
+        self._content = ContentStream(encoder, HOP_FRAMES)
+        self._decoder = DecoderStream(decoder, torch.tensor(traits.embedding)[None], HOP_FRAMES)
+        self._synthesis = SynthesisStream(sample_rate, HOP_FRAMES, config, traits.bandwidth_hz, 2 * options.seed)
+        self.delay = self._synthesis.delay
+        self._generator = torch.Generator().manual_seed(2 * options.seed + 1)
+        # A frame keeps its noise when it is heard again.
+        self._noise = torch.randn(WINDOW_FRAMES, decoder.noise_channels, generator=self._generator)
+
+    @torch.inference_mode()
+    def render(self, window: Window) -> NDArray[np.float32]:
+        """See `VoiceStream.render`."""
+        samples, f0 = torch.from_numpy(window.samples)[None], torch.from_numpy(window.f0)
+        content = self._content(log_mel(samples, self._config.mel)[0, _FRAMES])
+        content = retrieve(content, self._pool, self._retrieval, self._neighbours)
+        level = torch.from_numpy(window.loudness) + window.gain_db
+        gains = self._decoder(content, f0, level, self._noise)
+        fresh = torch.randn(HOP_FRAMES, self._noise.shape[1], generator=self._generator)
+        self._noise = torch.cat([self._noise[HOP_FRAMES:], fresh])
+        sound = self._synthesis(gains, f0[: HOP_FRAMES + LEAD_FRAMES])
+        return np.asarray(sound, np.float32)
