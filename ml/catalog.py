@@ -39,9 +39,14 @@ CONVERTERS: dict[str, Entry] = {
 }
 
 F0_METHODS: dict[str, Entry] = {
-    "swift": Entry("SwiftF0", "A small neural network: fast and steady, the default.", "ml.f0:swift"),
-    "pm": Entry("Autocorrelation", "Boersma's method (1993), as in Praat: exact on clean voices.", "ml.f0:pm"),
-    "pyin": Entry("pYIN", "Probabilistic YIN: smooth on singing, slow.", "ml.f0:pyin"),
+    "swift": Entry("SwiftF0", "A small neural network: fast and steady, the default.", "ml.f0.swift:swift"),
+    "fcpe": Entry("FCPE", "A larger network: the most exact of the networks, hears soft voices.", "ml.f0.fcpe:fcpe"),
+    "crepe-tiny": Entry("CREPE tiny", "CREPE's small network: robust, coarser, slower.", "ml.f0.crepe:crepe_tiny"),
+    "crepe": Entry("CREPE", "CREPE's full network: robust, about as slow as real time.", "ml.f0.crepe:crepe_full"),
+    "pm": Entry("Autocorrelation", "Boersma's, as in Praat: exact on low voices; octave errors on high.", "ml.f0.pm:pm"),
+    "dio": Entry("DIO", "WORLD's quick method: exact on clean voices, drifts in noise.", "ml.f0.world:dio"),
+    "harvest": Entry("Harvest", "WORLD's careful method: the most exact on clean voices, slow.", "ml.f0.world:harvest"),
+    "pyin": Entry("pYIN", "Probabilistic YIN: smooth on singing, slow.", "ml.f0.pyin:pyin"),
 }
 
 PRECISIONS: dict[str, Entry] = {

@@ -1,22 +1,20 @@
-"""Independent judges of conversions. None of them is part of the engine; they come with the development extra.
+"""Independent judges of conversions; their packages come with the development extra.
 
-Speaker similarity by Resemblyzer (GE2E), phone errors by PocketSphinx, pitch by FCPE, naturalness by DNSMOS. Signals
-are mono float32 at 16 kHz in -1..1.
+Speaker similarity by Resemblyzer (GE2E), phone errors by PocketSphinx, pitch by FCPE, naturalness by DNSMOS. None of
+them has a part in a conversion, unless FCPE was chosen as its pitch method. Signals are mono float32 at 16 kHz in
+-1..1.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import sys
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
-from types import ModuleType
 from typing import Any
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 
 from ml.errors import EngineError
@@ -24,7 +22,7 @@ from ml.errors import EngineError
 RATE = 16_000
 Samples = NDArray[np.float32]
 
-_PACKAGES = ("resemblyzer", "pocketsphinx", "torchfcpe", "speechmos")
+_PACKAGES = ("resemblyzer", "pocketsphinx", "speechmos")
 _DNSMOS_SECONDS = 9
 _DNSMOS_PEAK = 0.7
 
@@ -77,31 +75,11 @@ class Judges:
         found = [decoder.lookup_word(word) for word in words]
         return [phone for phones in found if phones for phone in phones.split()]
 
-    @cached_property
-    def _pitch(self) -> Any:
-        _stand_in_for_torchaudio()
-        with contextlib.redirect_stdout(io.StringIO()):
-            from torchfcpe import spawn_bundled_infer_model
-
-            return spawn_bundled_infer_model(device="cpu")
-
     def f0(self, samples: Samples) -> NDArray[np.float32]:
-        """FCPE's pitch (T,) in Hz per 10 ms, 0 where unvoiced."""
-        import torch
+        """FCPE's pitch (T,) in Hz per 10 ms, 0 where unvoiced: its authors' voicing, not that of the pitch method."""
+        from ml.f0.fcpe import listen
 
-        frames = 1 + len(samples) * 100 // RATE
-        with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
-            track = self._pitch.infer(
-                torch.from_numpy(samples)[None, :, None],
-                sr=RATE,
-                decoder_mode="local_argmax",
-                threshold=0.006,
-                f0_min=50,
-                f0_max=1100,
-                interp_uv=False,
-                output_interp_target_length=frames,
-            )
-        return np.asarray(track[0, :, 0], np.float32)
+        return listen(samples, 50.0, 1100.0).f0
 
     def naturalness(self, samples: Samples) -> dict[str, float]:
         """DNSMOS of a signal scaled to a peak of 0.7 and repeated to 9 s: "overall" (OVRL) and "p808", both 1..5."""
@@ -121,24 +99,3 @@ def edit_distance(first: Sequence[str], second: Sequence[str]) -> int:
         for j, two in enumerate(second, 1):
             previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (one != two))
     return row[-1]
-
-
-def _stand_in_for_torchaudio() -> None:
-    """Gives torchfcpe the one class that it wants of torchaudio, whose own build does not load beside this torch."""
-    if "torchaudio" in sys.modules:
-        return
-    import torch
-
-    class Resample(torch.nn.Module):
-        def __init__(self, orig_freq: int, new_freq: int, **_: Any) -> None:
-            super().__init__()
-            self.rates = (orig_freq, new_freq)
-
-        def forward(self, samples: torch.Tensor) -> torch.Tensor:
-            flat = samples.reshape(-1, samples.shape[-1]).numpy()
-            return torch.from_numpy(np.stack([soxr.resample(row, *self.rates) for row in flat]))
-
-    package, transforms = ModuleType("torchaudio"), ModuleType("torchaudio.transforms")
-    transforms.Resample = Resample  # type: ignore[attr-defined]
-    package.transforms = transforms  # type: ignore[attr-defined]
-    sys.modules |= {"torchaudio": package, "torchaudio.transforms": transforms}

