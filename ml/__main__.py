@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ml import evaluation_command
 from ml.catalog import F0_METHODS, PRECISIONS, PRESETS, SCALES
 from ml.decode import decode
 from ml.errors import AudioError, EngineError
@@ -123,21 +124,7 @@ def _add_stream(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(commands: Any, shared: argparse.ArgumentParser) -> None:
     evaluate = commands.add_parser("evaluate", parents=[shared], help="measure conversions by independent judges")
-    evaluate.add_argument("--voice", type=Path, help="a voice to convert --sources into")
-    evaluate.add_argument("--target", type=Path, nargs="+", default=[], help="recordings of the voice's own speaker")
-    evaluate.add_argument("--sources", type=Path, nargs="+", default=[], metavar="DIR|FILE")
-    evaluate.add_argument(
-        "--development", type=Path, metavar="DIR", help="train and judge the development set's voices"
-    )
-    evaluate.add_argument(
-        "--held-out", type=Path, metavar="DIR", help="the same for held-out speakers of a training set"
-    )
-    evaluate.add_argument("--preset", choices=PRESETS, default="balanced")
-    evaluate.add_argument("--retrieval", type=float, default=0.5)
-    evaluate.add_argument("--work", type=Path, default=Path(".work/evaluation"), help="what is made is kept here")
-    evaluate.add_argument("--limit", type=int, help="at most so many voices")
-    evaluate.add_argument("--sources-a-voice", type=int, default=12)
-    evaluate.add_argument("--json", type=Path, help="write all figures here")
+    evaluation_command.add_arguments(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
 
@@ -268,25 +255,7 @@ def _stream(chosen: argparse.Namespace) -> None:
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:
-    from ml.evaluation import as_text, run
-
-    tables = run(
-        voice=chosen.voice,
-        target=chosen.target,
-        sources=chosen.sources,
-        development=chosen.development,
-        held_out=chosen.held_out,
-        preset=chosen.preset,
-        retrieval=chosen.retrieval,
-        work=chosen.work,
-        limit=chosen.limit,
-        sources_a_voice=chosen.sources_a_voice,
-        threads=chosen.threads,
-        report=_progress(chosen.quiet),
-    )
-    if chosen.json:
-        chosen.json.write_text(json.dumps(tables, indent=1) + "\n", encoding="utf-8")
-    print(as_text(tables))
+    print(evaluation_command.evaluate(chosen, _progress(chosen.quiet)))
 
 
 def _figures(metrics: dict[str, float]) -> str:

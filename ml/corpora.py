@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -13,12 +13,19 @@ from ml.errors import EngineError
 
 TRAINING_SHARE, TRAINING_SECONDS = 0.75, 60.0
 SOURCES_A_VOICE = 12
-LEAST_SECONDS = 40.0
+LEAST_SECONDS = 13.4
+"""Speech of a speaker that is enough for a voice of its own: three quarters of it are an instant voice's 10 s."""
+
+PLENTY_SECONDS = 40.0
+"""Speech from which on a voice is judged as one of a minute; voices of less are listed after those."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording: its file, speaker, sex ("F", "M" or ""), length in seconds, and what is said in it."""
+    """One recording: its file, speaker, sex ("F", "M" or ""), length in seconds, and what is said in it.
+
+    `start` and `end` (s) make it a part of the file; None is the file's end.
+    """
 
     path: Path
     speaker: str
@@ -26,6 +33,8 @@ class Clip:
     seconds: float
     transcript: str
     role: str
+    start: float = 0.0
+    end: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,12 +75,17 @@ def development_trials(folder: Path, sources: int = SOURCES_A_VOICE) -> list[Tri
 
 
 def held_out_trials(folder: Path, speakers: Collection[str], sources: int = SOURCES_A_VOICE) -> list[Trial]:
-    """The same for those `speakers` of a training set, held out of the base, that have 40 s of transcribed speech."""
-    clips = [clip for clip in read_manifest(folder) if clip.speaker in set(speakers) and clip.transcript]
+    """The same for those `speakers` of a training set, held out of the base, that have `LEAST_SECONDS` of speech.
+
+    Sources are the transcribed recordings of the other held-out speakers. Voices of at least `PLENTY_SECONDS` come
+    first. Who has a single recording is trained on its first three quarters and tested on the rest of it.
+    """
+    clips = [clip for clip in read_manifest(folder) if clip.speaker in set(speakers)]
     seconds: dict[str, float] = defaultdict(float)
     for clip in clips:
-        seconds[clip.speaker] += clip.seconds
-    return [_trial(name, clips, sources) for name in sorted(seconds) if seconds[name] >= LEAST_SECONDS]
+        seconds[clip.speaker] += clip.seconds if clip.role != "source" else 0.0
+    names = [name for name in seconds if seconds[name] >= LEAST_SECONDS]
+    return [_trial(name, clips, sources) for name in sorted(names, key=lambda n: (seconds[n] < PLENTY_SECONDS, n))]
 
 
 def singing(folder: Path) -> list[Clip]:
@@ -81,7 +95,9 @@ def singing(folder: Path) -> list[Clip]:
 
 def _trial(name: str, clips: Sequence[Clip], sources: int) -> Trial:
     own = sorted((c for c in clips if c.speaker == name and c.role != "source"), key=lambda clip: clip.path)
-    split = max(1, round(TRAINING_SHARE * len(own)))
+    if len(own) == 1:
+        own = _parts(own[0])
+    split = min(max(1, round(TRAINING_SHARE * len(own))), len(own) - 1)
     training: list[Clip] = []
     for clip in own[:split]:
         if sum(c.seconds for c in training) + clip.seconds <= TRAINING_SECONDS:
@@ -89,11 +105,20 @@ def _trial(name: str, clips: Sequence[Clip], sources: int) -> Trial:
     return Trial(name, own[0].sex, training, own[split:], _sources(name, clips)[:sources])
 
 
+def _parts(clip: Clip) -> list[Clip]:
+    """A recording as two, of `TRAINING_SHARE` of it and the rest; what is said in each is not known."""
+    at = TRAINING_SHARE * clip.seconds
+    return [
+        replace(clip, seconds=at, end=at, transcript=""),
+        replace(clip, seconds=clip.seconds - at, start=at, transcript=""),
+    ]
+
+
 def _sources(name: str, clips: Sequence[Clip]) -> list[Clip]:
-    """Recordings of the other speakers, one of each in turn, those meant as sources first."""
+    """Transcribed recordings of the other speakers, one of each in turn, those meant as sources first."""
     by_speaker: dict[str, list[Clip]] = defaultdict(list)
     for clip in sorted(clips, key=lambda clip: ("source" not in clip.role, str(clip.path))):
-        if clip.speaker != name:
+        if clip.speaker != name and clip.transcript:
             by_speaker[clip.speaker].append(clip)
     # From the end: what a voice of this speaker is trained on lies at the beginning.
     turns = zip_longest(*(reversed(by_speaker[key]) for key in sorted(by_speaker)))

@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ml.averages import mean
+from ml.bench import Setting
 from ml.corpora import TRAINING_SECONDS, development_trials, held_out_trials, singing
 from ml.engine import EngineError
-from ml.evaluation import _mean, as_text, run
+from ml.evaluation import Task, run
 from ml.judges import RATE, Judges, edit_distance
 from ml.metrics import cosine
+from ml.tables import as_text
+from ml.voicefile import converter_of
 from tests.ml.conftest import Made, write_speech
 from tests.sounds import speech
 
@@ -55,11 +59,24 @@ def test_held_out_speakers_are_only_those_named_with_speech_enough(corpus: Path)
     assert [trial.name for trial in held_out_trials(corpus, ["bert", "cleo"])] == ["bert"]
 
 
+def test_a_single_recording_is_divided_and_its_voice_comes_last(corpus: Path) -> None:
+    with (corpus / "manifest.csv").open("a", newline="") as file:
+        csv.writer(file).writerow(["aaron.flac", "aaron", "M", "16.0", "", ""])
+        csv.writer(file).writerow(["abe.flac", "abe", "M", "8.0", "", ""])
+    trials = held_out_trials(corpus, ["aaron", "abe", "bert", "cleo"])
+    assert [trial.name for trial in trials] == ["bert", "aaron"]
+    (trained,), (tested,) = trials[1].training, trials[1].testing
+    assert (trained.start, trained.end, tested.start, tested.end) == (0.0, 12.0, 12.0, None)
+    assert trained.seconds + tested.seconds == 16.0
+    assert {clip.speaker for trial in trials for clip in trial.sources} == {"bert", "cleo"}
+    assert all(clip.transcript and clip.speaker != trial.name for trial in trials for clip in trial.sources)
+
+
 def test_without_a_manifest_or_a_task_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"manifest\.csv"):
         development_trials(tmp_path)
     with pytest.raises(EngineError, match="what to evaluate"):
-        run(work=tmp_path / "work")
+        run(Task(), Setting("fast", 0.5, 1, tmp_path / "work"))
 
 
 def test_phone_errors_are_counted_as_edits() -> None:
@@ -73,11 +90,34 @@ def test_long_sentences_count_for_more_in_the_phone_error() -> None:
         {"phones": 10, "words": 3, "errors": 5, "natural_errors": 1, "secs": 0.6, "source_secs": 0.5},
         {"phones": 90, "words": 20, "errors": 5, "natural_errors": 4, "secs": 0.8, "source_secs": 0.6},
     ]
-    found = _mean("both", rows)
+    found = mean("both", rows)
     assert found["per"] == pytest.approx(0.1) and found["per_ratio"] == pytest.approx(2.0)
-    assert found["margin"] == pytest.approx(0.15) and found["words"] == 23
+    assert found["words"] == 23 and found["secs"] == pytest.approx(0.7)
     text = as_text({"voices": [found]})
-    assert "### voices" in text and "| both |" in text and "0.700" in text
+    assert "### voices" in text and "| both |" in text and "0.700 (0.600 to 0.800)" in text
+
+
+def test_worst_lengths_and_silences_are_kept_and_clicks_are_summed() -> None:
+    rows = [
+        {"length_error": 0, "silence_db": -90.0, "clicks": 2},
+        {"length_error": 3, "silence_db": -50.0, "clicks": 1},
+        {"length_error": 1, "clicks": 0},
+    ]
+    assert mean("all", rows) == {"name": "all", "conversions": 3, "length_error": 3, "silence_db": -50.0, "clicks": 3}
+
+
+def test_intervals_hold_the_mean_and_shrink_with_more_conversions() -> None:
+    values = np.random.default_rng(1).normal(0.75, 0.05, 400)
+    widths = []
+    for count in (4, 40, 400):
+        found = mean("all", [{"secs": float(value)} for value in values[:count]])
+        low, high = found["intervals"]["secs"]
+        assert low < found["secs"] < high
+        widths.append(high - low)
+    assert widths[0] > 2 * widths[1] > 4 * widths[2]
+    # The normal approximation, 1.96 standard errors on either side, holds at 400.
+    assert widths[2] == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    assert "intervals" not in mean("one", [{"secs": 0.7}])
 
 
 def test_the_judges_tell_voices_pitch_and_noise_apart() -> None:
@@ -93,14 +133,15 @@ def test_the_judges_tell_voices_pitch_and_noise_apart() -> None:
 
 
 def test_a_finished_voice_is_judged_on_any_sources(made: Made, tmp_path: Path) -> None:
-    if made.engine.same_speaker == 0.5:
-        pytest.skip("only voices of the native converter are evaluated")
     sources = tmp_path / "sources"
     sources.mkdir()
     write_speech(sources / "source.wav", 3.0)
-    tables = run(voice=made.voice, sources=[sources], target=made.takes[:1], work=tmp_path / "work", threads=1)
-    row = tables["mean"][0]
-    assert row["conversions"] == 1 and -1 <= row["secs"] <= 1
-    assert row["f0_correlation"] > 0.8 and 1 <= row["p808"] <= 5
-    again = run(voice=made.voice, sources=[sources], target=made.takes[:1], work=tmp_path / "work", threads=1)
-    assert again["mean"] == tables["mean"]
+    (sources / "source.txt").write_text("He has a word to say.\n")
+    setting = Setting("balanced", 0.5, 1, tmp_path / "work", converter_of(made.voice))
+    task = Task(voice=made.voice, sources=[sources], target=made.takes)
+    found = run(task, setting)
+    row = found.tables["mean"][0]
+    assert row["conversions"] == 1 and -1 <= row["secs"] <= 1 and -1 <= row["own_secs"] <= 1
+    assert row["f0_correlation"] > 0.8 and 1 <= row["p808"] <= 5 and row["words"] == 6
+    assert row["length_error"] == 0 and found.tables["natural"][0]["secs"] > 0.5
+    assert run(task, setting).as_json() == found.as_json()
