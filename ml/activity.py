@@ -1,4 +1,4 @@
-"""Where somebody speaks or sings: Silero's detector (MIT), run directly as its ONNX graph."""
+"""Where somebody speaks or sings: Silero's detector (MIT), run directly as its ONNX graph; and where nobody does."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ from ml.errors import EngineError
 RATE = 16_000
 HOP = 512
 _CONTEXT = 64
+_PAUSE_ABOVE_DB, _PAUSE_BELOW_DB = 6.0, 10.0  # pauses lie this near to the quietest frames and below the loud ones
+
+
+def pauses(f0: NDArray[np.float32], level: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which frames (T,) hold neither pitch nor speech, by pitch in Hz (0: none) and level in dB."""
+    quietest, loud = np.percentile(level, (5, 90))
+    return np.asarray((f0 <= 0) & (level < min(quietest + _PAUSE_ABOVE_DB, loud - _PAUSE_BELOW_DB)))
 
 
 def speech_probability(blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ from ml.content import retrieve
 from ml.converters.base import Lesson, Preset, Report, TrainOptions, VoiceTraits
 from ml.dataset import TakeSet, load_takes, traits_of
 from ml.decoder import synthesise
-from ml.denoising import Denoiser, pauses
+from ml.enhancement import enhanced, loud_power
 from ml.errors import AudioError
 from ml.losses import adversarial_loss, discriminator_loss, feature_loss, spectral_loss
 from ml.memory import available_bytes
@@ -70,13 +70,19 @@ class Adaptation(Lesson):
 
     def prepare(self, report: Report) -> None:
         """Reads the takes and computes every copy's content once."""
-        self.data = load_takes(self.takes, self.options.f0_method, lambda part, stage: report(0.4 * part, stage))
+        self.data = load_takes(
+            self.takes,
+            self.options.f0_method,
+            lambda samples: self._clean(samples, ANALYSIS_RATE),
+            lambda part, stage: report(0.4 * part, stage),
+        )
         self.traits = traits_of(self.data, self.embed)
         self.rate = next(rate for rate in SYNTHESIS_RATES if rate >= 2 * self.traits.bandwidth_hz - 1)
         plain = []
         for index, path in enumerate(self.takes):
             report(0.4 + 0.5 * index / len(self.takes), "Preparing the takes")
-            self.targets.append(torch.from_numpy(self._target(path, index)))
+            own, own_rate = load(path)
+            self.targets.append(torch.from_numpy(self._clean(resample(own, own_rate, self.rate), self.rate)))
             generator = np.random.default_rng([self.options.seed, index])
             self.copies.append(self._disturbed(torch.from_numpy(self.data.samples[index]), generator))
             plain.append(self.copies[-1][0])
@@ -99,12 +105,10 @@ class Adaptation(Lesson):
             copies += [moved, retrieve(moved, own, _RETURNED)]
         return [copy[None] for copy in copies]
 
-    def _target(self, path: Path, index: int) -> Samples:
-        """What the voice is to sound like: a take (N,) at the training rate with less noise than was recorded."""
-        own, own_rate = load(path)
-        levels = frame_levels(self.data.samples[index], ANALYSIS_RATE)
-        quiet = pauses(self.data.f0[index], levels[: len(self.data.f0[index])])
-        return Denoiser(self.rate, self.options.denoise)(resample(own, own_rate, self.rate), quiet)
+    def _clean(self, samples: Samples, rate: int) -> Samples:
+        """A take (N,) at `rate` with less noise and room than was recorded: what the voice is to sound like."""
+        loud = loud_power(frame_levels(samples, rate))
+        return enhanced(self.base.enhancer, samples, rate, self.options.denoise, loud)
 
     @torch.no_grad()
     def _disturbed(self, samples: Tensor, generator: np.random.Generator) -> Tensor:

@@ -43,7 +43,9 @@ F0_METHODS: dict[str, Entry] = {
     "fcpe": Entry("FCPE", "A larger network: the most exact of the networks, hears soft voices.", "ml.f0.fcpe:fcpe"),
     "crepe-tiny": Entry("CREPE tiny", "CREPE's small network: robust, coarser, slower.", "ml.f0.crepe:crepe_tiny"),
     "crepe": Entry("CREPE", "CREPE's full network: robust, about as slow as real time.", "ml.f0.crepe:crepe_full"),
-    "pm": Entry("Autocorrelation", "Boersma's, as in Praat: exact on low voices; octave errors on high.", "ml.f0.pm:pm"),
+    "pm": Entry(
+        "Autocorrelation", "Boersma's, as in Praat: exact on low voices; octave errors on high.", "ml.f0.pm:pm"
+    ),
     "dio": Entry("DIO", "WORLD's quick method: exact on clean voices, drifts in noise.", "ml.f0.world:dio"),
     "harvest": Entry("Harvest", "WORLD's careful method: the most exact on clean voices, slow.", "ml.f0.world:harvest"),
     "pyin": Entry("pYIN", "Probabilistic YIN: smooth on singing, slow.", "ml.f0.pyin:pyin"),

@@ -68,6 +68,17 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True)
+class EnhancerConfig:
+    """The network that hears what is noise and room in a recording at ANALYSIS_RATE."""
+
+    n_fft: int = 512
+    width: int = 192
+    expansion: int = 2
+    kernel: int = 7
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 4, 2)
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Everything needed to build the networks that a weights file belongs to."""
 
@@ -75,6 +86,7 @@ class ModelConfig:
     content: ContentConfig = field(default_factory=ContentConfig)
     speaker: SpeakerConfig = field(default_factory=SpeakerConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    enhancer: EnhancerConfig = field(default_factory=EnhancerConfig)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -83,7 +95,13 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> ModelConfig:
         """The inverse of `to_dict`. Raises WeightsError for unknown or missing fields."""
-        parts = {"mel": MelConfig, "content": ContentConfig, "speaker": SpeakerConfig, "decoder": DecoderConfig}
+        parts = {
+            "mel": MelConfig,
+            "content": ContentConfig,
+            "speaker": SpeakerConfig,
+            "decoder": DecoderConfig,
+            "enhancer": EnhancerConfig,
+        }
         try:
             if set(saved) != set(parts):
                 raise KeyError(sorted(saved))

@@ -15,12 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import soundfile
-import torch
 from numpy.typing import NDArray
 
 from ml import encoding, f0, finishing
-from ml.audio import Samples, blocks, describe, fit, frame_levels, read_span
+from ml.audio import Samples, blocks, describe, fit, read_span
 from ml.catalog import F0_METHODS, PRESETS, SCALES
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE
 from ml.converters.base import (
@@ -33,10 +31,10 @@ from ml.converters.base import (
     Voice,
 )
 from ml.errors import EngineError
+from ml.listening import Clean, listen
 from ml.metrics import contour_agreement, cosine
 from ml.pitch_editing import smooth, transpose, tune
 from ml.rendering import Heard, render, render_rate
-from ml.spectral import loudness
 
 _CURVE_POINTS = 2000
 _HIGHEST_SHIFT = 24.0
@@ -55,7 +53,7 @@ Embed = Callable[[Samples], NDArray[np.float32]]
 
 
 def convert(
-    voice: Voice, source: Path, out: Path, *, options: ConvertOptions, embed: Embed, report: Report
+    voice: Voice, source: Path, out: Path, *, options: ConvertOptions, clean: Clean, embed: Embed, report: Report
 ) -> ConvertResult:
     """Converts `source` (WAV or FLAC, mono or stereo) into `voice`; see `ml.engine.Engine.convert`."""
     started = time.monotonic()
@@ -65,7 +63,8 @@ def convert(
     wanted = round(length * rate / own_rate)
     with TemporaryDirectory(dir=out.parent, prefix=".convert-") as folder:
         scratch = Path(folder)
-        heard = _listen(source, scratch / "source.wav", options.f0_method, _part(report, 0.0, 0.15))
+        hearing = _part(report, 0.0, 0.15)
+        heard = listen(source, scratch / "source.wav", options.f0_method, options.denoise, clean, hearing)
         pitch = _pitch_shift(heard, voice, options)
         target = _edited(heard.f0, pitch, options)
         rendered, mixed = scratch / "rendered.wav", scratch / "mixed.wav"
@@ -109,27 +108,6 @@ def check(options: ConvertOptions) -> None:
 
 def _part(report: Report, start: float, end: float) -> Report:
     return lambda fraction, stage: report(start + (end - start) * fraction, stage)
-
-
-def _listen(source: Path, path: Path, f0_method: str, report: Report) -> Heard:
-    """The first pass. Pitch is found in blocks with half a second of context on both sides."""
-    with soundfile.SoundFile(path, "w", ANALYSIS_RATE, 1, "FLOAT", format="WAV") as file:
-        for block in blocks(source, ANALYSIS_RATE):
-            file.write(block)
-        written = file.tell()
-    frames = 1 + written // ANALYSIS_HOP
-    tracks, levels, louds = [], [], []
-    size, margin = 3000, 50
-    for start in range(0, frames, size):
-        report(start / frames, "Listening to the source")
-        end = min(start + size, frames)
-        first = max(0, start - margin)
-        samples = read_span(path, first * ANALYSIS_HOP, (end + margin) * ANALYSIS_HOP)
-        inner = slice(start - first, end - first)
-        tracks.append(f0.extract(samples, ANALYSIS_RATE, f0_method).f0[inner])
-        levels.append(frame_levels(samples, ANALYSIS_RATE)[inner])
-        louds.append(loudness(torch.from_numpy(samples)[None])[0].numpy()[inner])
-    return Heard(path, written, np.concatenate(tracks), np.concatenate(levels), np.concatenate(louds))
 
 
 def _pitch_shift(heard: Heard, voice: Voice, options: ConvertOptions) -> float:

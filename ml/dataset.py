@@ -39,9 +39,10 @@ class TakeSet:
         return sum(map(len, self.samples)) / ANALYSIS_RATE
 
 
-def load_takes(paths: Sequence[Path], f0_method: str, report: Report) -> TakeSet:
+def load_takes(paths: Sequence[Path], f0_method: str, clean: Callable[[Samples], Samples], report: Report) -> TakeSet:
     """Reads takes (WAV or FLAC) and finds their pitch, loudness and bandwidth; `report` runs from 0 to 1.
 
+    `clean` takes noise out of samples at ANALYSIS_RATE; pitch and loudness are found in what it leaves.
     Raises AudioError when there is less than `SHORTEST_VOICE_SECONDS` of sound, or under half a second of it is voiced.
     """
     found = TakeSet(list(paths), [], [], [], [])
@@ -49,9 +50,10 @@ def load_takes(paths: Sequence[Path], f0_method: str, report: Report) -> TakeSet
         report(index / len(paths), "Listening to the takes")
         own, rate = load(path)
         samples = resample(own, rate, ANALYSIS_RATE)
+        voice = clean(samples)
         found.samples.append(samples)
-        found.f0.append(f0.extract(samples, ANALYSIS_RATE, f0_method).f0)
-        found.loudness.append(loudness(torch.from_numpy(samples)[None])[0].numpy())
+        found.f0.append(f0.extract(voice, ANALYSIS_RATE, f0_method).f0)
+        found.loudness.append(loudness(torch.from_numpy(voice)[None])[0].numpy())
         found.bandwidth_hz.append(bandwidth(own, rate))
     if found.seconds < SHORTEST_VOICE_SECONDS:
         raise AudioError(

@@ -157,7 +157,13 @@ class Engine:
 
         opened = self._converter.open(voice)
         return conversion.convert(
-            opened, source, out, options=options or ConvertOptions(), embed=self._converter.embed, report=report
+            opened,
+            source,
+            out,
+            options=options or ConvertOptions(),
+            clean=self._converter.clean,
+            embed=self._converter.embed,
+            report=report,
         )
 
     def stream(self, voice: Path, rate: int, *, options: StreamOptions | None = None) -> Stream:

@@ -11,11 +11,11 @@ import scipy.signal
 import soundfile
 from numpy.typing import NDArray
 
+from ml.activity import pauses
 from ml.audio import Samples, fit, read_span
 from ml.catalog import PRESETS
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE, SYNTHESIS_RATES
 from ml.converters.base import ConvertOptions, Piece, Report, Voice
-from ml.denoising import Denoiser, pauses
 from ml.levelling import levelled
 from ml.spectral import LOUDNESS_FLOOR_DB
 
@@ -71,7 +71,7 @@ def _pieces(
     """Rendered pieces, each with half a fade before its first and after its last frame where it has a neighbour."""
     frames, hop = len(target), rate // FRAME_RATE
     half = FADE * hop
-    quiet, denoised = pauses(heard.f0, heard.level), Denoiser(rate, options.denoise)
+    quiet = pauses(heard.f0, heard.level)
     cuts = _cuts(heard.level, frames)
     for start, end in zip(cuts, cuts[1:], strict=False):
         report(start / frames, "Converting")
@@ -79,9 +79,7 @@ def _pieces(
         piece = _piece(voice, heard, target, options, rate, first, last)
         count = len(piece.f0)
         calm = quiet[first : first + count]
-        sound = denoised(voice.render(piece), calm)
-        wanted = _pad(heard.loudness[first : first + count], count, LOUDNESS_FLOOR_DB) + piece.gain_db
-        sound = levelled(sound, rate, wanted, _share(options, piece.f0, calm))
+        sound = levelled(voice.render(piece), rate, piece.loudness, _share(options, piece.f0, calm))
         sound = sound * fit(gate(_pad(heard.level[first : first + count], count, -120.0), hop), len(sound))
         begin = (start - first) * hop - (half if start else 0)
         yield sound[begin : (end - first) * hop + half if end < frames else len(sound)]
@@ -95,11 +93,13 @@ def _piece(
     count = max(SHORTEST_SPAN, -(-len(samples) // ANALYSIS_HOP)) + 1
     samples = fit(samples, (count - 1) * ANALYSIS_HOP)
     voiced = heard.loudness[target > 0]
+    gain = voice.traits.level_db - float(np.median(voiced)) if len(voiced) else 0.0
     return Piece(
         samples=samples,
         f0=_pad(target[first : first + count], count),
+        loudness=_pad(heard.loudness[first : first + count], count, LOUDNESS_FLOOR_DB) + gain,
         phase=_phase(target[: first + 1], rate // FRAME_RATE),
-        gain_db=voice.traits.level_db - float(np.median(voiced)) if len(voiced) else 0.0,
+        gain_db=gain,
         sample_rate=rate,
         retrieval=options.retrieval,
         neighbours=PRESETS[options.preset].load().neighbours,

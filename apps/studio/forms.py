@@ -79,7 +79,7 @@ class ConversionForm(forms.Form):
         min_value=0,
         max_value=1,
         label="Noise reduction",
-        help_text="From 0 to 1: how much of the noise that its pauses hold is taken out of the result.",
+        help_text="From 0 to 1: how much of the source's noise and room the result is not to follow.",
         widget=forms.NumberInput(attrs={"step": "0.05"}),
     )
     protection = forms.FloatField(

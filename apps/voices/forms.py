@@ -154,7 +154,7 @@ class TrainForm(forms.Form):
         min_value=0,
         max_value=1,
         label="Noise reduction",
-        help_text="From 0 to 1: how much of the noise that the recordings' pauses hold the voice is not to learn.",
+        help_text="From 0 to 1: how much of the recordings' noise and room the voice is not to learn.",
         widget=forms.NumberInput(attrs={"step": "0.05"}),
     )
     f0_method = forms.ChoiceField(

@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare = commands.add_parser("prepare", help="pack samples, pitch and phone labels")
     prepare.add_argument("--workers", type=int, default=1)
     train = commands.add_parser("train", help="train one network; goes on where it was stopped")
-    train.add_argument("network", choices=["content", "speaker", "decoder"])
+    train.add_argument("network", choices=["content", "speaker", "decoder", "enhancer"])
     train.add_argument("--steps", type=int, required=True)
     train.add_argument("--judged-from", type=int, help="decoder: the step at which the judges join")
     train.add_argument("--seed", type=int, default=1)
@@ -59,6 +59,10 @@ def _train(arguments: argparse.Namespace) -> None:
         from ml.base.speaker_training import train_speaker
 
         train_speaker(arguments.data, arguments.work, arguments.steps, arguments.seed)
+    elif arguments.network == "enhancer":
+        from ml.base.enhancer_training import train_enhancer
+
+        train_enhancer(arguments.data, arguments.work, arguments.steps, arguments.seed)
     else:
         from ml.base.decoder_training import train_decoder
 

@@ -11,12 +11,14 @@ from torch import nn
 
 from ml.base.content_training import PhoneHead, frame_accuracy
 from ml.base.decoder_training import Batches, frozen_encoders
+from ml.base.enhancer_training import cleaning
 from ml.base.loop import load_part
 from ml.base.sampling import split_corpus
 from ml.base.speaker_training import equal_error
 from ml.config import ModelConfig
 from ml.convnext import fast_precision
 from ml.decoder import Decoder, synthesise
+from ml.enhancement import Enhancer
 from ml.losses import spectral_loss
 
 
@@ -25,15 +27,19 @@ def evaluate(data: Path, work: Path) -> dict[str, float]:
     torch.manual_seed(0)
     config = ModelConfig()
     _, held_out = split_corpus(data, work)
+    _, clean = split_corpus(data, work, "clean")
     content, speaker = frozen_encoders(work, config)
     phones = PhoneHead(config.content.dimensions)
     load_part(work, "content", "phones", phones)
     decoder = Decoder(config)
     load_part(work, "decoder", "decoder", decoder)
+    enhancer = Enhancer(config)
+    load_part(work, "enhancer", "enhancer", enhancer)
     found = {
         "held_out_phone_frame_accuracy": frame_accuracy(content, phones, held_out),
         **{f"speaker_{name}": value for name, value in equal_error(speaker, held_out).items()},
-        "held_out_spectral_loss": rebuilding(decoder, Batches(held_out, config, content, speaker)),
+        "held_out_spectral_loss": rebuilding(decoder, Batches(clean, config, content, speaker)),
+        **{f"held_out_noisy_loss_{name}": value for name, value in cleaning(enhancer, clean).items()},
     }
     rounded = {name: round(value, 4) for name, value in found.items()}
     (work / "evaluation.json").write_text(json.dumps(rounded, indent=1), encoding="utf-8")

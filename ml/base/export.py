@@ -23,6 +23,7 @@ from ml.config import ModelConfig
 from ml.content import ContentEncoder
 from ml.decoder import Decoder
 from ml.discriminators import Discriminators
+from ml.enhancement import Enhancer
 from ml.speaker import SpeakerEncoder
 from ml.weights import CARD, LENDERS
 
@@ -31,6 +32,7 @@ PARTS = {
     "speaker": ("speaker", "encoder"),
     "decoder": ("decoder", "decoder"),
     "discriminators": ("decoder", "judges"),
+    "enhancer": ("enhancer", "enhancer"),
 }
 LENDERS_A_SEX = 12
 ATTRIBUTION = {
@@ -43,13 +45,14 @@ ATTRIBUTION = {
 
 
 def export(data: Path, work: Path, folder: Path, version: str) -> None:
-    """Writes four weights files and the card to `folder`, with what `evaluate` found in `work/evaluation.json`."""
+    """Writes the weights files and the card to `folder`, with what `evaluate` found in `work/evaluation.json`."""
     config = ModelConfig()
     networks: dict[str, nn.Module] = {
         "content": ContentEncoder(config),
         "speaker": SpeakerEncoder(config),
         "decoder": Decoder(config),
         "discriminators": Discriminators(),
+        "enhancer": Enhancer(config),
     }
     training: dict[str, Mapping[str, float]] = {}
     sums: dict[str, str] = {}

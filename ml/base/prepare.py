@@ -1,4 +1,8 @@
-"""Packs the corpus for training: samples, pitch and phone labels in flat files, resumable shard by shard."""
+"""Packs the corpus for training: samples, pitch and phone labels in flat files, resumable shard by shard.
+
+Samples are there twice: as recorded, for the networks that listen, and with less noise, for those that learn how a
+voice is to sound.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml import f0
+from ml.activity import pauses
+from ml.audio import Samples, frame_levels
 from ml.base.corpus import Utterance, held_out_speakers, read_audio, read_manifest
+from ml.base.denoising import Denoiser
 from ml.base.labels import UNLABELLED, Aligner
 
 SHARD = 200
 SILENCE_MARGIN = 20
+DENOISE = 0.7
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,16 @@ def prepare(root: Path, work: Path, workers: int, report: Callable[[float, str],
     (work / "split.json").write_text(json.dumps(split, indent=1), encoding="utf-8")
 
 
-def load_pack(root: Path, work: Path) -> list[Item]:
-    """Every packed utterance, in the manifest's order. Raises FileNotFoundError before `prepare` has run."""
+def load_pack(root: Path, work: Path, samples: str = "samples") -> list[Item]:
+    """Every packed utterance, in the manifest's order: as recorded, or with `samples` = "clean" with less noise.
+
+    Raises FileNotFoundError before `prepare` has run.
+    """
     utterances = read_manifest(root)
     items: list[Item] = []
     for index in range(0, (len(utterances) + SHARD - 1) // SHARD):
         with np.load(_shard_path(work / "pack", index)) as shard:
-            items.extend(_unpack(shard, utterances[index * SHARD : (index + 1) * SHARD]))
+            items.extend(_unpack(shard, samples, utterances[index * SHARD : (index + 1) * SHARD]))
     return items
 
 
@@ -71,12 +82,16 @@ def _shard_path(pack: Path, index: int) -> Path:
 
 def _pack_shard(root: Path, path: Path, utterances: Sequence[Utterance]) -> None:
     aligner = Aligner()
-    columns: dict[str, list[Any]] = {name: [] for name in ("samples", "f0", "labels", "rate", "counts", "frames")}
+    names = ("samples", "clean", "f0", "labels", "rate", "counts", "frames")
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    denoisers: dict[tuple[str, int], Denoiser] = {}
     for utterance in utterances:
         samples, rate = read_audio(root / utterance.path)
         track = f0.extract(samples, rate).f0
         labels = aligner.align(samples, rate, utterance.transcript) if utterance.language == "en" else None
-        columns["samples"].append((np.clip(samples, -1, 1) * 32767).astype(np.int16))
+        denoiser = denoisers.setdefault((utterance.speaker, rate), Denoiser(rate, DENOISE))
+        columns["samples"].append(_integers(samples))
+        columns["clean"].append(_integers(denoised(samples, rate, track, denoiser)))
         columns["f0"].append(track.astype(np.float16))
         columns["labels"].append(np.full(len(track), UNLABELLED, np.int8) if labels is None else labels)
         columns["rate"].append(rate)
@@ -87,6 +102,7 @@ def _pack_shard(root: Path, path: Path, utterances: Sequence[Utterance]) -> None
         np.savez(
             stream,
             samples=np.concatenate(columns["samples"]),
+            clean=np.concatenate(columns["clean"]),
             f0=np.concatenate(columns["f0"]),
             labels=np.concatenate(columns["labels"]),
             rate=np.array(columns["rate"]),
@@ -98,9 +114,21 @@ def _pack_shard(root: Path, path: Path, utterances: Sequence[Utterance]) -> None
     temporary.replace(path)
 
 
-def _unpack(shard: Any, utterances: Sequence[Utterance]) -> list[Item]:
+def _integers(samples: Samples) -> NDArray[np.int16]:
+    return (np.clip(samples, -1, 1) * 32767).astype(np.int16)
+
+
+def denoised(samples: Samples, rate: int, track: NDArray[np.float32], denoiser: Denoiser) -> Samples:
+    """`samples` (N,) at `rate` with less of the noise of their pauses, or of those of the speaker's last utterance.
+
+    What the decoder rebuilds is what voices will sound like: it is not to learn rooms and hiss.
+    """
+    return denoiser(samples, pauses(track, frame_levels(samples, rate)[: len(track)]))
+
+
+def _unpack(shard: Any, name: str, utterances: Sequence[Utterance]) -> list[Item]:
     sample_ends, frame_ends = np.cumsum(shard["counts"]), np.cumsum(shard["frames"])
-    samples = np.split(shard["samples"], sample_ends[:-1])
+    samples = np.split(shard[name], sample_ends[:-1])
     tracks = np.split(shard["f0"].astype(np.float32), frame_ends[:-1])
     labels = np.split(shard["labels"], frame_ends[:-1])
     rates = [int(rate) for rate in shard["rate"]]

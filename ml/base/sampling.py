@@ -28,9 +28,9 @@ class Piece:
     item: Item
 
 
-def split_corpus(data: Path, work: Path) -> tuple[list[Item], list[Item]]:
-    """All packed items: those of training speakers, and those of held-out speakers."""
-    items = load_pack(data, work)
+def split_corpus(data: Path, work: Path, samples: str = "samples") -> tuple[list[Item], list[Item]]:
+    """All packed items: those of training speakers, and those of held-out speakers; `samples` as in `load_pack`."""
+    items = load_pack(data, work, samples)
     held_out = set(held_out_speakers(item.utterance for item in items))
     kept = [item for item in items if item.utterance.speaker not in held_out]
     return kept, [item for item in items if item.utterance.speaker in held_out]
@@ -74,9 +74,9 @@ def colour(samples: Tensor, generator: np.random.Generator, noise_share: float =
     batch, length = samples.shape
     bins = length // 2 + 1
     spectrum = torch.fft.rfft(samples)
-    spectrum = spectrum * _curve(batch, bins, 3.0, generator)
+    spectrum = spectrum * curve(batch, bins, 3.0, generator)
     level = samples.square().mean(-1, keepdim=True).sqrt()
-    noise = torch.fft.irfft(torch.fft.rfft(torch.randn(batch, length)) * _curve(batch, bins, 8.0, generator), n=length)
+    noise = torch.fft.irfft(torch.fft.rfft(torch.randn(batch, length)) * curve(batch, bins, 8.0, generator), n=length)
     noise = noise / noise.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
     drop = torch.from_numpy(generator.uniform(8, 50, (batch, 1)).astype(np.float32))
     use = torch.from_numpy((generator.random((batch, 1)) < noise_share).astype(np.float32))
@@ -85,12 +85,13 @@ def colour(samples: Tensor, generator: np.random.Generator, noise_share: float =
     return gain * coloured
 
 
-def _curve(batch: int, bins: int, sigma_db: float, generator: np.random.Generator) -> Tensor:
+def curve(batch: int, bins: int, sigma_db: float, generator: np.random.Generator) -> Tensor:
+    """Random smooth amplitudes (batch, bins) of a 7-point equaliser, each point of `sigma_db` around 0 dB."""
     points = torch.from_numpy(generator.normal(0, sigma_db, (batch, 1, 7)).astype(np.float32))
     # Finer at the bottom, where speech has most of its detail: points are even on a square-root scale.
-    curve = torch.nn.functional.interpolate(points, size=512, mode="linear", align_corners=True)[:, 0]
+    smooth = torch.nn.functional.interpolate(points, size=512, mode="linear", align_corners=True)[:, 0]
     index = (torch.linspace(0, 1, bins).sqrt() * 511).long()
-    amplitude: Tensor = 10 ** (curve[:, index] / 20)
+    amplitude: Tensor = 10 ** (smooth[:, index] / 20)
     return amplitude
 
 

@@ -39,7 +39,7 @@ class Preset:
 
 
 FAST = Preset("fast", 100, 8, 1.0, 0.7, 4e-4, 4)
-BALANCED = Preset("balanced", 130, 12, 1.0, 0.15, 4e-4, 4)
+BALANCED = Preset("balanced", 100, 12, 1.0, 0.15, 4e-4, 4)
 QUALITY = Preset("quality", 480, 12, 1.0, 0.1, 4e-4, 8)
 
 
@@ -48,8 +48,8 @@ class TrainOptions:
     """How a voice is trained.
 
     `steps`, `batch` and `learning_rate` override the preset's. `precision` is a key of `ml.catalog.PRECISIONS`.
-    `denoise`, 0..1, is how much of the noise of their pauses is taken out of the takes that the voice learns to sound
-    like. `save_seconds` is the longest time between two checkpoints, 1..15.
+    `denoise`, 0..1, is how much of their noise and room is taken out of the takes that the voice learns to sound like.
+    `save_seconds` is the longest time between two checkpoints, 1..15.
     """
 
     preset: str = "balanced"
@@ -68,8 +68,8 @@ class ConvertOptions:
     """How a source is converted.
 
     `pitch`: semitones up (+) or down (-), -24..24, or "auto": to the voice's range. `retrieval`: 0..1, how far the
-    content moves to the nearest sounds of the voice's own recordings. `denoise`: 0..1, how much of the noise of its
-    pauses is taken out of the result.
+    content moves to the nearest sounds of the voice's own recordings. `denoise`: 0..1, how much of its
+    noise and room is taken out of the source before its pitch, level and loudness are found.
 
     `formant`: semitones, -12..12, by which the spectral envelope moves while the pitch stays. `protection`: 0..1, how
     much of their own unvoiced frames (consonants, breath) keep: retrieval moves their content by `1 - protection` of
@@ -170,7 +170,8 @@ class Piece:
     """A stretch of a source for a voice to render.
 
     `samples` (n,) at ANALYSIS_RATE; `f0` (T,) in Hz, already transposed, 0 where unvoiced, T = 1 + n // ANALYSIS_HOP;
-    `phase` (cycles) is where the first glottal period starts; `gain_db` is what to add to the source's loudness;
+    `loudness` (T,) is the A-weighted level in dB that it is to have, and `gain_db` what of it was added to the
+    source's; `phase` (cycles) is where the first glottal period starts;
     `sample_rate` is the wanted rate, one of SYNTHESIS_RATES. `start` is the frame of the source that the piece
     begins with: noise depends on it and on `seed` alone, so that overlapping pieces have the same. `formant` is in
     semitones; unvoiced frames are moved by `1 - protection` of `retrieval`.
@@ -178,6 +179,7 @@ class Piece:
 
     samples: Samples
     f0: NDArray[np.float32]
+    loudness: NDArray[np.float32]
     phase: float
     gain_db: float
     sample_rate: int
@@ -254,6 +256,13 @@ class Converter(ABC):
     @abstractmethod
     def embed(self, samples: Samples) -> NDArray[np.float32]:
         """Unit vector of who speaks in `samples` (n,) at ANALYSIS_RATE, n > 0."""
+
+    @abstractmethod
+    def clean(self, samples: Samples, strength: float, loud: float) -> Samples:
+        """`samples` (n,) at ANALYSIS_RATE with less noise and room, by `strength` 0..1; silence stays silence.
+
+        `loud` is the mean square of the loud frames of the recording that they are a part of.
+        """
 
     @abstractmethod
     def lesson(self, takes: Sequence[Path], options: TrainOptions) -> Lesson:

@@ -21,9 +21,9 @@ from ml.converters.native_stream import NativeStream
 from ml.converters.streaming import StreamOptions, VoiceStream
 from ml.convnext import fast_precision
 from ml.decoder import Decoder, shift_formants, synthesise
+from ml.enhancement import enhanced
 from ml.errors import WeightsError
 from ml.noise import placed
-from ml.spectral import loudness
 from ml.weights import CARD, FOLDER, Base, load_base
 
 
@@ -52,12 +52,16 @@ class NativeConverter(Converter):
         voice = _NativeVoice(self.base, self.base.decoder, torch.zeros(8, self.base.config.content.dimensions), traits)
         silence = np.zeros(ANALYSIS_RATE, np.float32)
         f0 = np.full(1 + len(silence) // ANALYSIS_HOP, 150.0, np.float32)
-        voice.render(Piece(silence, f0, 0.0, 0.0, 24_000, 0.3, 4, 0))
+        voice.render(Piece(silence, f0, np.full_like(f0, -50.0), 0.0, 0.0, 24_000, 0.3, 4, 0))
         self.embed(silence + 1e-3)
 
     def embed(self, samples: Samples) -> NDArray[np.float32]:
         """See `Converter.embed`."""
         return np.asarray(self.base.speaker.embed(torch.from_numpy(samples)), np.float32)
+
+    def clean(self, samples: Samples, strength: float, loud: float) -> Samples:
+        """See `Converter.clean`."""
+        return enhanced(self.base.enhancer, samples, ANALYSIS_RATE, strength, loud)
 
     def lesson(self, takes: Sequence[Path], options: TrainOptions) -> Lesson:
         """See `Converter.lesson`."""
@@ -96,7 +100,7 @@ class _NativeVoice(Voice):
         content = self.base.content.encode(samples)[0]
         ratio = piece.retrieval * torch.where(f0[0] > 0, 1.0, 1.0 - piece.protection)[:, None]
         content = retrieve(content, self.pool, ratio, piece.neighbours)[None]
-        level = loudness(samples) + piece.gain_db
+        level = torch.from_numpy(piece.loudness)[None]
         noise = placed(piece.seed, 0, piece.start, frames, self.decoder.noise_channels)[None]
         with fast_precision():
             gains = self.decoder(content, f0, level, self.speaker, noise)

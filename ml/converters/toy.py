@@ -45,6 +45,10 @@ class ToyConverter(Converter):
         centred = mean - mean.mean()
         return np.asarray(centred / centred.norm().clamp_min(1e-6), np.float32)
 
+    def clean(self, samples: Samples, strength: float, loud: float) -> Samples:
+        """The samples as they are: a buzz needs no clean source."""
+        return samples
+
     def lesson(self, takes: Sequence[Path], options: TrainOptions) -> Lesson:
         """A training of the gain curve; see `Converter.lesson`."""
         return _ToyLesson(self, takes, options)
@@ -75,7 +79,7 @@ class _ToyLesson(Lesson):
 
     def prepare(self, report: Report) -> None:
         """Reads the takes; every eighth frame is held out."""
-        self.data = load_takes(self.takes, self.options.f0_method, report)
+        self.data = load_takes(self.takes, self.options.f0_method, lambda samples: samples, report)
         mels = torch.cat([log_mel(torch.from_numpy(samples)[None], _MEL)[0] for samples in self.data.samples])
         keep = torch.arange(len(mels)) % 8 != 0
         self.mels, self.other = mels[keep], mels[~keep]

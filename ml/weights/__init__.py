@@ -1,4 +1,4 @@
-"""The base model that ships with voicecloud: three networks, the judges for the fine-tune, and others' content."""
+"""The base model that ships with voicecloud: four networks, the judges for the fine-tune, and others' content."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from ml.config import ModelConfig
 from ml.content import ContentEncoder
 from ml.decoder import Decoder
 from ml.discriminators import Discriminators
+from ml.enhancement import Enhancer
 from ml.errors import WeightsError
 from ml.speaker import SpeakerEncoder
 
 FOLDER = Path(__file__).parent
 CARD = "card.json"
-NETWORKS = ("content", "speaker", "decoder", "discriminators")
+NETWORKS = ("content", "speaker", "decoder", "discriminators", "enhancer")
 LENDERS = "lenders"
 
 
@@ -36,6 +37,7 @@ class Base:
     speaker: SpeakerEncoder
     decoder: Decoder
     discriminators: Discriminators
+    enhancer: Enhancer
     lenders: tuple[Tensor, ...]
 
 
@@ -50,7 +52,7 @@ def load_base(folder: Path = FOLDER) -> Base:
     files = {name: _checked(folder / f"{name}.safetensors", sums.get(name)) for name in (*NETWORKS, LENDERS)}
     lent = files[LENDERS]
     lenders = tuple(torch.split(lent["content"].float(), lent["frames"].tolist()))
-    networks = ContentEncoder(config), SpeakerEncoder(config), Decoder(config), Discriminators()
+    networks = ContentEncoder(config), SpeakerEncoder(config), Decoder(config), Discriminators(), Enhancer(config)
     for name, network in zip(NETWORKS, networks, strict=True):
         checkpoint.fill(network, files[name])
         network.eval().requires_grad_(False)

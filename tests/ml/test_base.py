@@ -13,16 +13,18 @@ import soxr
 import torch
 
 from ml import f0
+from ml.audio import frame_levels
 from ml.base import sampling
 from ml.base.content_training import train_content
 from ml.base.corpus import held_out_speakers, read_manifest
 from ml.base.decoder_training import train_decoder
+from ml.base.enhancer_training import EnhancerTraining, cleaning, train_enhancer
 from ml.base.evaluate import evaluate
 from ml.base.export import export
 from ml.base.labels import PHONES, UNLABELLED, Aligner
 from ml.base.prepare import SHARD, load_pack, prepare
 from ml.base.speaker_training import train_speaker
-from ml.config import ANALYSIS_RATE
+from ml.config import ANALYSIS_RATE, ModelConfig
 from ml.decoder import synthesise
 from ml.losses import spectral_loss
 from ml.spectral import loudness
@@ -126,6 +128,7 @@ def test_training_to_the_end_gives_weights_that_load(corpus: Path, packed: Path,
     train_content(corpus, packed, 2, seed=1)
     train_speaker(corpus, packed, 2, seed=1)
     train_decoder(corpus, packed, 2, judged_from=1, seed=1)
+    train_enhancer(corpus, packed, 2, seed=1)
     found = evaluate(corpus, packed)
     assert 0 <= found["held_out_phone_frame_accuracy"] <= 1
     assert 0 <= found["speaker_pair_eer"] <= 1
@@ -137,6 +140,29 @@ def test_training_to_the_end_gives_weights_that_load(corpus: Path, packed: Path,
     assert card["training"]["decoder"]["steps"] == 2
     assert {row["corpus"] for row in card["data"]} == {"speechocean762", "rhasspy_kathleen"}
     assert all(row["attribution"] for row in card["data"])
+
+
+def test_an_enhancer_that_takes_nothing_away_is_measured_as_that(corpus: Path, packed: Path) -> None:
+    kept, _ = sampling.split_corpus(corpus, packed, "clean")
+    training = EnhancerTraining(kept, ModelConfig(), 10, seed=1)
+    target, heard = training.draw(4, np.random.default_rng(0))
+    assert target.shape == heard.shape and heard.isfinite().all()
+    assert not torch.equal(target, heard)
+    again = training.draw(4, np.random.default_rng(0))
+    assert torch.equal(target, again[0]) and torch.equal(heard, again[1])
+    with torch.no_grad():
+        training.enhancer.leave.weight.zero_()
+        training.enhancer.leave.bias.fill_(20.0)
+    found = cleaning(training.enhancer, kept, count=1)
+    assert found["after"] > 0.1
+    assert not cleaning(training.enhancer, [item for item in kept if item.utterance.corpus == "speechocean762"])
+
+
+def test_the_clean_samples_have_quieter_pauses(corpus: Path, packed: Path) -> None:
+    plain, clean = load_pack(corpus, packed)[0], load_pack(corpus, packed, "clean")[0]
+    assert len(plain.samples) == len(clean.samples)
+    quietest = [np.percentile(frame_levels(item.floats(), item.rate), 5) for item in (plain, clean)]
+    assert quietest[1] < quietest[0] - 3
 
 
 def test_text_that_cannot_be_aligned_gives_no_labels() -> None:

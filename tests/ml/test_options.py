@@ -288,7 +288,8 @@ def test_a_piece_starts_where_its_predecessors_pulses_end(made: Made) -> None:
     def render(first: int) -> Any:
         phase = rendering._phase(track[: first + 1], RATE // 100)
         part = samples[first * 160 :]
-        return voice.render(Piece(part, track[first:], phase, 0.0, RATE, 0.0, 4, 1, start=first))
+        level = loudness(torch.from_numpy(part)[None])[0].numpy()
+        return voice.render(Piece(part, track[first:], level, phase, 0.0, RATE, 0.0, 4, 1, start=first))
 
     late = render(60)
     assert np.abs(render(0)[140 * 160 :] - late[80 * 160 :]).max() < 1e-4

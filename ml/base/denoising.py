@@ -1,4 +1,4 @@
-"""Less background noise in a result: what its pauses sound like is taken out of the whole."""
+"""Less background noise in the recordings of the corpus: what their pauses sound like is taken out of the whole."""
 
 from __future__ import annotations
 
@@ -12,16 +12,9 @@ from ml.config import FRAME_RATE
 Array = NDArray[np.float32]
 
 DEEPEST_DB = 24.0
-_PAUSE_ABOVE_DB, _PAUSE_BELOW_DB = 6.0, 10.0  # pauses lie this near to the quietest frames and below the loud ones
 _PAUSE_FRAMES = 20
 _SHARE = 0.7  # of the pauses' power: taking out all of it, or more, was heard in the words by DNSMOS
 _INERTIA = 0.96
-
-
-def pauses(f0: Array, level: Array) -> NDArray[np.bool_]:
-    """Which frames (T,) hold neither pitch nor speech, by pitch in Hz (0: none) and level in dB."""
-    quietest, loud = np.percentile(level, (5, 90))
-    return np.asarray((f0 <= 0) & (level < min(quietest + _PAUSE_ABOVE_DB, loud - _PAUSE_BELOW_DB)))
 
 
 class Denoiser:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ml.denoising import DEEPEST_DB, Denoiser, pauses
+from ml.activity import pauses
+from ml.base.denoising import DEEPEST_DB, Denoiser
 
 RATE, HOP = 24_000, 240
 
