@@ -1,4 +1,4 @@
-"""The engine from the command line: `python -m ml train|instant|convert|stream|evaluate`.
+"""The engine from the command line: `python -m ml train|instant|convert|stream|evaluate|export-onnx`.
 
 Exit status: 0 done, 2 bad arguments (also a bad voice file), 3 bad audio; one sentence on standard error.
 """
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ml", description="Train voices and convert sound into them.")
-    commands = parser.add_subparsers(required=True, metavar="train|instant|convert|stream|evaluate")
+    commands = parser.add_subparsers(required=True, metavar="train|instant|convert|stream|evaluate|export-onnx")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--quiet", action="store_true", help="no progress, no summary")
     shared.add_argument("--converter", default="native", help=argparse.SUPPRESS)
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_convert(commands, shared)
     _add_stream(commands, shared)
     _add_evaluate(commands, shared)
+    _add_export(commands, shared)
     return parser
 
 
@@ -126,6 +127,13 @@ def _add_evaluate(commands: Any, shared: argparse.ArgumentParser) -> None:
     evaluate = commands.add_parser("evaluate", parents=[shared], help="measure conversions by independent judges")
     evaluation_command.add_arguments(evaluate)
     evaluate.set_defaults(run=_evaluate)
+
+
+def _add_export(commands: Any, shared: argparse.ArgumentParser) -> None:
+    export = commands.add_parser("export-onnx", parents=[shared], help="write the networks as ONNX files")
+    export.add_argument("folder", type=Path, metavar="OUT_DIR")
+    export.add_argument("--voice", type=Path, help="a voice file whose decoder to write instead of the base's")
+    export.set_defaults(run=_export)
 
 
 def _pitch(text: str) -> float | str:
@@ -252,6 +260,12 @@ def _stream(chosen: argparse.Namespace) -> None:
     slow = 1000 * float(np.percentile(seconds, 95)) if seconds else 0.0
     told = f"delay {1000 * stream.delay_seconds:.0f} ms, 95 % of the chunks ready within {slow:.1f} ms"
     _say(chosen, f"{chosen.out}: {told}")
+
+
+def _export(chosen: argparse.Namespace) -> None:
+    from ml.export import export_onnx
+
+    _say(chosen, ", ".join(str(path) for path in export_onnx(chosen.folder, chosen.voice)))
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:

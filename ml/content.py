@@ -35,7 +35,7 @@ class ContentEncoder(nn.Module):
         for block in self.blocks:
             x = block(x)
         z = self.leave(self.norm(x)).float()
-        return nn.functional.layer_norm(z, z.shape[-1:])
+        return nn.functional.layer_norm(z, (self.config.content.dimensions,))
 
     @torch.no_grad()
     def encode(self, samples: Tensor, warp: float = 1.0) -> Tensor:

@@ -49,7 +49,7 @@ class NativeConverter(Converter):
     def warm(self) -> None:
         """See `Converter.warm`."""
         traits = VoiceTraits(150.0, 100.0, 200.0, -30.0, 8000.0, 1.0, [0.0] * self.base.config.speaker.dimensions)
-        voice = _NativeVoice(self.base, self.base.decoder, torch.zeros(8, self.base.config.content.dimensions), traits)
+        voice = NativeVoice(self.base, self.base.decoder, torch.zeros(8, self.base.config.content.dimensions), traits)
         silence = np.zeros(ANALYSIS_RATE, np.float32)
         f0 = np.full(1 + len(silence) // ANALYSIS_HOP, 150.0, np.float32)
         voice.render(Piece(silence, f0, np.full_like(f0, -50.0), 0.0, 0.0, 24_000, 0.3, 4, 0))
@@ -74,7 +74,7 @@ class NativeConverter(Converter):
         lesson.save(out)
         return lesson.measure()
 
-    def open(self, path: Path) -> Voice:
+    def open(self, path: Path) -> NativeVoice:
         """See `Converter.open`."""
         tensors, traits, metadata = voicefile.read(path, self.name)
         if metadata.get("base") != self.base.version:
@@ -84,10 +84,12 @@ class NativeConverter(Converter):
             raise WeightsError("The voice file is damaged: its retrieval pool is missing.")
         decoder = Decoder(self.base.config)
         checkpoint.fill(decoder, tensors, "decoder.")
-        return _NativeVoice(self.base, decoder.eval().requires_grad_(False), pool, traits)
+        return NativeVoice(self.base, decoder.eval().requires_grad_(False), pool, traits)
 
 
-class _NativeVoice(Voice):
+class NativeVoice(Voice):
+    """A native voice file, opened: its decoder and retrieval pool beside the base's networks."""
+
     def __init__(self, base: Base, decoder: Decoder, pool: Tensor, traits: VoiceTraits) -> None:
         self.base, self.decoder, self.pool, self.traits = base, decoder, pool, traits
         self.speaker = torch.tensor(traits.embedding)[None]
