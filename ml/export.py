@@ -88,8 +88,8 @@ class _Flat(nn.Module):
 def _export(network: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...], path: Path) -> None:
     dynamic = {name: {1: "frames"} for name in (*inputs, *outputs) if name != "speaker"}
     with warnings.catch_warnings(), torch.no_grad(), float32_precision():
-        # The exporter that is not deprecated wants two more packages for the same graph. What this one warns of besides,
-        # the loop over a convolution's taps and slices that it does not fold, is as it should be.
+        # The exporter that is not deprecated wants two more packages for the same graph. What this one warns of
+        # besides, the loop over a convolution's taps and slices that it does not fold, is as it should be.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network.eval(),
