@@ -1,4 +1,4 @@
-"""The block that all three networks are made of, and the precision they run in."""
+"""The block that all networks are made of, and the precision they run in."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Training of the base model from open speech: data, alignment, three networks, export. Never used at run time."""
+"""Training of the base model from open speech: data, alignment, four networks, export. Never used at run time."""
