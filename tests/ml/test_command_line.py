@@ -38,7 +38,13 @@ def test_a_stopped_training_is_resumed_on_request(tmp_path: Path, capsys: pytest
     recording = str(write_speech(tmp_path / "a.wav", 6.0))
     voice, state = tmp_path / "my.voice", tmp_path / "my.voice.work" / "run" / "state.safetensors"
     command = [sys.executable, "-m", "ml", "train", str(voice), recording, "--steps", "40000", *TOY]
-    stopped = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE)
+    # Whoever started the tests in the background may have had SIGINT ignored, and children inherit that.
+    stopped = subprocess.Popen(
+        command,
+        cwd=Path(__file__).parents[2],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not state.exists() and stopped.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
