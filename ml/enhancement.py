@@ -19,13 +19,11 @@ _HELD_FROM_HZ = 6000.0
 
 class Enhancer(nn.Module):
     """Power spectrum (B, T, bins) at ANALYSIS_RATE -> gains (B, T, bins) in 0..1. Each frame depends on
-    those up to `context` frames before and after it.
+    those up to 63 frames before and after it.
 
     A mask on the short-time spectrum (Wang and Chen, 2018, survey the family), estimated by ConvNeXt blocks. Levels
     are taken relative to the recording's loud frames, so that how loud it is does not matter.
     """
-
-    context = 63
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -43,6 +41,7 @@ class Enhancer(nn.Module):
 
     def forward(self, spectrum: Tensor, loud: Tensor) -> Tensor:
         """`loud` (B,): mean square of the loud frames, as `loud_power` finds it."""
+        # By Parseval's theorem a bin of a frame of mean square 1 has n_fft * 3/8, Hann's mean square, on average.
         relative = 0.5 * torch.log(spectrum / (loud[:, None, None] * self.config.enhancer.n_fft * 0.375) + 1.5e-8)
         x = self.enter((relative + 3.0) / 2.0)
         for block in self.blocks:
@@ -73,11 +72,6 @@ def enhanced(network: Enhancer, samples: Samples, rate: int, strength: float, lo
     return np.asarray(masked(torch.from_numpy(samples)[None], gains, rate)[0], np.float32)
 
 
-def spectrum_of(samples: Tensor, n_fft: int, hop: int) -> Tensor:
-    """Complex spectrum (B, bins, T) of (B, N), T = 1 + N // hop."""
-    return torch.stft(samples, n_fft, hop, n_fft, hann(n_fft), center=True, pad_mode="constant", return_complex=True)
-
-
 def masked(samples: Tensor, gains: Tensor, rate: int) -> Tensor:
     """(B, N) at `rate` with gains (B, T, bins at ANALYSIS_RATE) on its spectrum.
 
@@ -85,7 +79,9 @@ def masked(samples: Tensor, gains: Tensor, rate: int) -> Tensor:
     """
     hop = rate // FRAME_RATE
     n_fft = 2 * round(WINDOW_SECONDS * rate / 2)
-    spectrum = spectrum_of(samples, n_fft, hop)
+    spectrum = torch.stft(
+        samples, n_fft, hop, n_fft, hann(n_fft), center=True, pad_mode="constant", return_complex=True
+    )
     bins = n_fft // 2 + 1
     first = round(_HELD_FROM_HZ * WINDOW_SECONDS)
     if bins > gains.shape[-1]:

@@ -23,7 +23,8 @@ from ml.spectral import LOUDNESS_FLOOR_DB, loudness
 Clean = Callable[[Samples, float, float], Samples]
 """As `ml.converters.base.Converter.clean`."""
 
-_BLOCK_FRAMES, _MARGIN_FRAMES = 3000, 64
+# The margin holds the enhancer's 63 frames and its window; both are multiples of 8 frames, SwiftF0's grid of 80 ms.
+_BLOCK_FRAMES, _MARGIN_FRAMES = 3000, 72
 
 
 def listen(source: Path, scratch: Path, f0_method: str, denoise: float, clean: Clean, report: Report) -> Heard:
