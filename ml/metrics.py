@@ -33,11 +33,6 @@ def contour_agreement(wanted: Track, got: Track) -> tuple[float, float]:
     return float(np.corrcoef(first, second)[0, 1]), cents
 
 
-def voicing_error(wanted: Track, got: Track) -> float:
-    """The share of frames, 0..1, where one track is voiced and the other is not."""
-    return float(((wanted > 0) != (got > 0)).mean()) if len(wanted) else 0.0
-
-
 def cosine(first: Track, second: Track) -> float:
     """Cosine of two vectors (d,), -1..1; 0 when one of them is zero."""
     scale = float(np.linalg.norm(first) * np.linalg.norm(second))
