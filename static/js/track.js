@@ -3,6 +3,7 @@
 import WaveSurfer from "../vendor/wavesurfer/wavesurfer.esm.js";
 
 const LONGEST_DECODED = 300; // seconds: without ready-made peaks a longer file is not fetched only to draw it
+const SEEK_TRIES = 5; // how often a move that the browser lost is asked for anew
 const SPEEDS = [0.5, 0.75, 1, 1.25, 1.5, 2];
 const ICONS = {
   play: "M7 4.5v15l12-7.5z",
@@ -157,7 +158,7 @@ export class Track extends EventTarget {
   seek(time) {
     const wanted = Math.min(Math.max(0, time), this.duration || time);
     this.wish = wanted;
-    this.retry = true;
+    this.tries = SEEK_TRIES;
     if (this.audio.readyState === 0) {
       // Nothing has been fetched yet, so there is nothing to move in: the wish is granted once there is.
       if (this.audio.preload === "none") {
@@ -176,8 +177,8 @@ export class Track extends EventTarget {
   /** A move that overtakes another may be lost in the browser: then it is asked for once more. */
   arrive() {
     if (this.wish === null || this.audio.seeking) return;
-    if (this.retry && Math.abs(this.audio.currentTime - this.wish) > 0.25) {
-      this.retry = false;
+    if (this.tries > 0 && Math.abs(this.audio.currentTime - this.wish) > 0.25) {
+      this.tries -= 1;
       this.audio.currentTime = this.wish;
     } else {
       this.wish = null;
