@@ -3,7 +3,7 @@
 Content is taken from several copies of each take, so that what is left of the speaker in it stays unreliable: warped,
 coloured and noisy ones, and ones whose frames are borrowed from other speakers and partly brought back by the other
 takes, as conversion does with a stranger's. The loss is spectral; in the adversarial part of the training the base's
-discriminators go on learning beside the decoder.
+discriminators join in. They stay as they are: they know clean speech, and would learn the takes' noise if they went on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import copy
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from ml.dataset import TakeSet, load_takes, traits_of
 from ml.decoder import synthesise
 from ml.enhancement import enhanced, loud_power
 from ml.errors import AudioError
-from ml.losses import adversarial_loss, discriminator_loss, feature_loss, spectral_loss
+from ml.losses import adversarial_loss, feature_loss, spectral_loss
 from ml.memory import available_bytes
 from ml.spectral import mel_of_power, power
 from ml.weights import Base
@@ -57,9 +57,8 @@ class Adaptation(Lesson):
         self.batch = options.batch or self.preset.batch
         self.precision = PRECISIONS[options.precision].load()
         self.peak_rate = options.learning_rate or self.preset.learning_rate
-        self.decoder, self.judges = _copy(base.decoder), _copy(base.discriminators)
+        self.decoder = copy.deepcopy(base.decoder).train().requires_grad_(True)
         self.optimiser = torch.optim.AdamW(self.decoder.parameters(), self.peak_rate, (0.9, 0.98), weight_decay=0.01)
-        self.judge_optimiser = torch.optim.AdamW(self.judges.parameters(), self.peak_rate, (0.8, 0.98))
         self.data: TakeSet
         self.traits: VoiceTraits
         self.rate = SYNTHESIS_RATES[0]
@@ -161,16 +160,11 @@ class Adaptation(Lesson):
 
     def _adversarial_step(self, loss: Tensor, target: Tensor, made: Tensor, rate: float) -> float:
         target, made = target[:JUDGED], made[:JUDGED]
+        judges = self.base.discriminators
         with self.precision():
-            real_scores, real_features = self.judges(target, self.rate)
-            made_scores, _ = self.judges(made.detach(), self.rate)
-        judging = discriminator_loss(real_scores, made_scores)
-        _descend(judging, self.judges, self.judge_optimiser, rate, limit=5.0)
-        self.judges.requires_grad_(False)  # their own gradients would cost as much again
-        with self.precision():
-            scores, features = self.judges(made, self.rate)
-        self.judges.requires_grad_(True)
-        real = [[feature.detach() for feature in layers] for layers in real_features]
+            with torch.no_grad():
+                _, real = judges(target, self.rate)
+            scores, features = judges(made, self.rate)
         total = loss + ADVERSARIAL * adversarial_loss(scores) + FEATURES * feature_loss(real, features)
         _descend(total, self.decoder, self.optimiser, rate)
         return float(loss.detach())
@@ -223,27 +217,21 @@ class Adaptation(Lesson):
     def state(self) -> dict[str, Tensor]:
         """See `Lesson.state`."""
         found = {f"decoder.{name}": value for name, value in self.decoder.state_dict().items()}
-        found |= {f"judges.{name}": value for name, value in self.judges.state_dict().items()}
-        for title, optimiser in self._optimisers().items():
-            for number, values in optimiser.state_dict()["state"].items():
-                found |= {f"{title}.{number}.{name}": torch.as_tensor(value) for name, value in values.items()}
+        for number, values in self.optimiser.state_dict()["state"].items():
+            found |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in values.items()}
         return found | {"batch": torch.tensor(self.batch)}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """See `Lesson.load_state`. The batch too goes on as it was, whatever memory there is now."""
         self.batch = int(state["batch"])
-        for prefix, network in (("decoder.", self.decoder), ("judges.", self.judges)):
-            network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        for title, optimiser in self._optimisers().items():
-            values: dict[int, dict[str, Tensor]] = {}
-            for name, value in state.items():
-                if name.startswith(f"{title}."):
-                    _, number, field = name.split(".")
-                    values.setdefault(int(number), {})[field] = value
-            optimiser.load_state_dict(optimiser.state_dict() | {"state": values})
-
-    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"optimiser": self.optimiser, "judge_optimiser": self.judge_optimiser}
+        decoder = {name: value for name, value in state.items() if name.startswith("decoder.")}
+        self.decoder.load_state_dict({name.removeprefix("decoder."): value for name, value in decoder.items()})
+        values: dict[int, dict[str, Tensor]] = {}
+        for name, value in state.items():
+            if name.startswith("optimiser."):
+                _, number, field = name.split(".")
+                values.setdefault(int(number), {})[field] = value
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": values})
 
     def save(self, out: Path) -> None:
         """See `Lesson.save`."""
@@ -270,27 +258,17 @@ def thinned(pool: Tensor, most: int) -> Tensor:
     return pool[:: max(1, math.ceil(len(pool) / most))]
 
 
-_Network = TypeVar("_Network", bound=nn.Module)
-
-
-def _copy(network: _Network) -> _Network:
-    """A trainable copy."""
-    return copy.deepcopy(network).train().requires_grad_(True)
-
-
 def _schedule(index: int, steps: int) -> float:
     """Share of the learning rate: up over 10 steps, then down a cosine to a twentieth."""
     return min(1.0, (index + 1) / 10) * (0.05 + 0.475 * (1 + math.cos(math.pi * index / max(1, steps))))
 
 
-def _descend(
-    loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer, rate: float, limit: float = 1.0
-) -> None:
+def _descend(loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer, rate: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(network.parameters(), limit)
+    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     optimiser.step()
 
 

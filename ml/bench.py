@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -22,7 +23,8 @@ from ml.audio import atomic, describe, frame_levels, load, save
 from ml.averages import Row
 from ml.catalog import CONVERTERS
 from ml.config import ANALYSIS_RATE
-from ml.converters.base import Converter
+from ml.converters.base import HIGHEST_OUTPUT_RATE, LOWEST_OUTPUT_RATE, Converter
+from ml.converters.streaming import StreamOptions
 from ml.corpora import Clip, Trial
 from ml.decode import decode
 from ml.engine import ConvertOptions, Engine, TrainOptions
@@ -39,13 +41,17 @@ _FIGURES = 2  # raised when conversions are judged otherwise, so that older figu
 
 @dataclass(frozen=True)
 class Setting:
-    """How voices are trained and sources converted in one evaluation, and where what is made is kept."""
+    """How voices are trained and sources converted in one evaluation, and where what is made is kept.
+
+    With `stream` sources go through the voice as if they were spoken just now, pushed in by tenths of a second.
+    """
 
     preset: str
     retrieval: float
     threads: int | None
     work: Path
     converter: str = "native"
+    stream: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,16 +97,31 @@ class Bench:
         return voice, spoken | json.loads(facts.read_text(encoding="utf-8"))
 
     def convert(self, voice: Path, clip: Clip) -> tuple[Path, Row]:
-        """`clip` in `voice`: the result's file, its shift of pitch in semitones and its real-time factor."""
+        """`clip` in `voice`: the result's file, its shift of pitch in semitones and its real-time factor.
+
+        The shift of a stream is None: it follows what was heard so far.
+        """
         options = ConvertOptions(retrieval=self.setting.retrieval, preset=self.setting.preset)
-        parts = ("made", _sha256(voice), self._base, self._identity(clip), asdict(options))
+        parts = ("made", _sha256(voice), self._base, self._identity(clip), asdict(options), self.setting.stream)
         path = self.work / f"{_mark(*parts)}.wav"
 
         def make() -> Row:
+            if self.setting.stream:
+                return {"pitch": None, "rtf": self._streamed(voice, clip, path)}
             result = self.engine.convert(voice, self.decoded(clip), path, options=options)
             return {"pitch": result.pitch, "rtf": result.metrics["real_time_factor"]}
 
         return path, self._stored(make, *parts)
+
+    def _streamed(self, voice: Path, clip: Clip, path: Path) -> float:
+        """Writes `clip` as it comes out of a stream into `voice`; returns the real-time factor."""
+        options = StreamOptions(retrieval=self.setting.retrieval, preset=self.setting.preset)
+        rate = min(max(describe(self.decoded(clip))[1], LOWEST_OUTPUT_RATE), HIGHEST_OUTPUT_RATE)
+        samples, _ = load(self.decoded(clip), rate)
+        stream, begun = self.engine.stream(voice, rate, options=options), time.monotonic()
+        made = [stream.push(samples[start : start + rate // 10]) for start in range(0, len(samples), rate // 10)]
+        save(path, np.concatenate([*made, stream.flush()]), rate)
+        return (time.monotonic() - begun) * rate / max(1, len(samples))
 
     def judge(self, clip: Clip, result: Path, centre: Vector | None, *, pitch: float | None = None) -> Conversion:
         """All figures of a result of `clip`; without a `centre` of its speaker there is no similarity to them.

@@ -77,15 +77,17 @@ def development_trials(folder: Path, sources: int = SOURCES_A_VOICE) -> list[Tri
 def held_out_trials(folder: Path, speakers: Collection[str], sources: int = SOURCES_A_VOICE) -> list[Trial]:
     """The same for those `speakers` of a training set, held out of the base, that have `LEAST_SECONDS` of speech.
 
-    Sources are the transcribed recordings of the other held-out speakers. Voices of at least `PLENTY_SECONDS` come
-    first. Who has a single recording is trained on its first three quarters and tested on the rest of it.
+    Sources are recordings of all the other held-out speakers, with transcripts or without. Voices of at least
+    `PLENTY_SECONDS` come first. Who has a single recording is trained on its first three quarters and tested on the
+    rest of it.
     """
     clips = [clip for clip in read_manifest(folder) if clip.speaker in set(speakers)]
     seconds: dict[str, float] = defaultdict(float)
     for clip in clips:
         seconds[clip.speaker] += clip.seconds if clip.role != "source" else 0.0
     names = [name for name in seconds if seconds[name] >= LEAST_SECONDS]
-    return [_trial(name, clips, sources) for name in sorted(names, key=lambda n: (seconds[n] < PLENTY_SECONDS, n))]
+    names.sort(key=lambda name: (seconds[name] < PLENTY_SECONDS, name))
+    return [_trial(name, clips, sources) for name in names]
 
 
 def singing(folder: Path) -> list[Clip]:
@@ -115,11 +117,15 @@ def _parts(clip: Clip) -> list[Clip]:
 
 
 def _sources(name: str, clips: Sequence[Clip]) -> list[Clip]:
-    """Transcribed recordings of the other speakers, one of each in turn, those meant as sources first."""
+    """Recordings of the other speakers, one of each in turn, those meant as sources first.
+
+    The turn begins with who comes after `name`, so that the first few sources of all voices together are of everybody.
+    """
     by_speaker: dict[str, list[Clip]] = defaultdict(list)
     for clip in sorted(clips, key=lambda clip: ("source" not in clip.role, str(clip.path))):
-        if clip.speaker != name and clip.transcript:
+        if clip.speaker != name:
             by_speaker[clip.speaker].append(clip)
     # From the end: what a voice of this speaker is trained on lies at the beginning.
-    turns = zip_longest(*(reversed(by_speaker[key]) for key in sorted(by_speaker)))
+    order = sorted(by_speaker, key=lambda speaker: (speaker < name, speaker))
+    turns = zip_longest(*(reversed(by_speaker[speaker]) for speaker in order))
     return [clip for turn in turns for clip in turn if clip is not None]

@@ -301,7 +301,7 @@ def _about(setting: Setting, jobs: int, date: str) -> dict[str, str]:
         "voicecloud": _version(),
         "base": f"{card['version']} ({card['sha256']['decoder'][:12]})",
         "converter": setting.converter,
-        "conversion settings": said,
+        "conversion settings": f"a live stream, retrieval {setting.retrieval:g}" if setting.stream else said,
         "processes": f"{jobs}, threads in each: {threads}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "software": f"Python {platform.python_version()}, torch {torch.__version__}",

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how")
     how.add_argument("--preset", choices=PRESETS, default="balanced")
     how.add_argument("--retrieval", type=float, default=0.5)
+    how.add_argument("--stream", action="store_true", help="convert as a live stream does, not as files")
     how.add_argument("--work", type=Path, default=Path(".work/evaluation"), help="what is made is kept here")
     how.add_argument("--jobs", type=int, default=1, help="so many processes, with one thread each (default 1)")
     where = parser.add_argument_group("where the figures go, besides the tables printed")
@@ -63,7 +64,7 @@ def evaluate(chosen: argparse.Namespace, report: Report) -> str:
         limit=chosen.limit,
         sources_a_voice=chosen.sources_a_voice,
     )
-    setting = Setting(chosen.preset, chosen.retrieval, chosen.threads, chosen.work, chosen.converter)
+    setting = Setting(chosen.preset, chosen.retrieval, chosen.threads, chosen.work, chosen.converter, chosen.stream)
     found = run(task, setting, jobs=chosen.jobs, date=chosen.date, report=report)
     figures = chosen.json or (chosen.html and chosen.html.with_suffix(".json"))
     if figures:

@@ -1,4 +1,4 @@
-"""`python -m ml.base prepare|train|evaluate|export`: the base model from open recordings, step by step."""
+"""`python -m ml.base prepare|adopt|train|evaluate|export`: the base model from open recordings, step by step."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+SHIPPED = Path(__file__).parents[1] / "weights"
+
 
 def main() -> int:
     """Parses the command line and runs one step. Returns the exit status."""
@@ -18,6 +20,10 @@ def main() -> int:
         from ml.base.prepare import prepare
 
         prepare(arguments.data, arguments.work, arguments.workers, _report)
+    elif arguments.command == "adopt":
+        from ml.base.adopt import adopt
+
+        adopt(arguments.start, arguments.work)
     elif arguments.command == "train":
         _train(arguments)
     elif arguments.command == "evaluate":
@@ -38,6 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     prepare = commands.add_parser("prepare", help="pack samples, pitch and phone labels")
     prepare.add_argument("--workers", type=int, default=1)
+    adopt = commands.add_parser("adopt", help="let trainings go on from weights that are there, not from nothing")
+    adopt.add_argument("--start", type=Path, default=SHIPPED, help="folder with weights and card; default: as shipped")
     train = commands.add_parser("train", help="train one network; goes on where it was stopped")
     train.add_argument("network", choices=["content", "speaker", "decoder", "enhancer"])
     train.add_argument("--steps", type=int, required=True)
@@ -45,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=1)
     commands.add_parser("evaluate", help="measure the trained networks on the held-out speakers")
     export = commands.add_parser("export", help="write the shipped weights and their card")
-    export.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "weights")
+    export.add_argument("--out", type=Path, default=SHIPPED)
     export.add_argument("--version", required=True, help="what voices trained on these weights will remember")
     return parser
 

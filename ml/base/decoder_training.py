@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ml.base.cleaning import cleaned
 from ml.base.content_training import WARPS
 from ml.base.loop import Part, Run, adamw, cosine, descend, load_part, run
 from ml.base.prepare import Item
@@ -21,6 +22,7 @@ from ml.content import ContentEncoder, retrieve
 from ml.convnext import fast_precision
 from ml.decoder import Decoder, synthesise
 from ml.discriminators import Discriminators
+from ml.enhancement import Enhancer
 from ml.losses import adversarial_loss, discriminator_loss, feature_loss, spectral_loss
 from ml.speaker import SpeakerEncoder
 from ml.spectral import loudness, mel_of_power, power
@@ -208,10 +210,18 @@ def frozen_encoders(work: Path, config: ModelConfig) -> tuple[ContentEncoder, Sp
     return content, speaker
 
 
+def trained_enhancer(work: Path, config: ModelConfig) -> Enhancer:
+    """The trained enhancer of `work`, for use only."""
+    enhancer = Enhancer(config)
+    load_part(work, "enhancer", "enhancer", enhancer)
+    return enhancer.eval().requires_grad_(False)
+
+
 def train_decoder(data: Path, work: Path, steps: int, judged_from: int, seed: int) -> None:
-    """Trains to `steps`, resuming `work/decoder.state`; needs content and speaker to be trained."""
+    """Trains to `steps`, resuming `work/decoder.state`; needs content, speaker and enhancer to be trained."""
     config = ModelConfig()
-    items, _ = split_corpus(data, work, "clean")
+    items, _ = split_corpus(data, work)
+    items = cleaned(items, trained_enhancer(work, config), work)
     batches = Batches(items, config, *frozen_encoders(work, config))
     training = DecoderTraining(batches, steps, judged_from, seed)
     parts: dict[str, Part] = {

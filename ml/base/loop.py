@@ -88,21 +88,29 @@ def _log(plan: Run, step: int, seconds: float, means: Mapping[str, float]) -> No
 
 
 def _save(plan: Run, step: int, seconds: float) -> None:
-    state: dict[str, Any] = {name: part.state_dict() for name, part in plan.parts.items()}
-    temporary = plan.state_path.with_suffix(".tmp")
+    parts = {name: part.state_dict() for name, part in plan.parts.items()}
+    write_state(plan.state_path, {"step": step, "seconds": seconds, "parts": parts})
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes a training's state so that a stop at any moment leaves the old or the new one, whole."""
+    temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as stream:
-        torch.save({"step": step, "seconds": seconds, "parts": state}, stream)
+        torch.save(dict(state), stream)
         stream.flush()
         os.fsync(stream.fileno())
-    temporary.replace(plan.state_path)
+    temporary.replace(path)
 
 
 def _resume(plan: Run) -> tuple[int, float]:
     if not plan.state_path.exists():
         return 0, 0.0
     state = torch.load(plan.state_path, weights_only=True)
-    for name, part in plan.parts.items():
-        part.load_state_dict(state["parts"][name])
+    known = state["parts"]
+    # Weights that were adopted come without optimisers and heads; any other state must hold all that is trained.
+    parts = {name: part for name, part in plan.parts.items() if name in known or not state.get("adopted")}
+    for name, part in parts.items():
+        part.load_state_dict(known[name])
     return int(state["step"]), float(state["seconds"])
 
 

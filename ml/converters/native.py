@@ -20,7 +20,7 @@ from ml.converters.base import Converter, Lesson, Piece, Report, Samples, TrainO
 from ml.converters.native_stream import NativeStream
 from ml.converters.streaming import StreamOptions, VoiceStream
 from ml.convnext import fast_precision
-from ml.decoder import Decoder, shift_formants, synthesise
+from ml.decoder import Decoder, sharpened, shift_formants, synthesise
 from ml.enhancement import enhanced
 from ml.errors import WeightsError
 from ml.noise import placed
@@ -98,7 +98,7 @@ class NativeVoice(Voice):
     def render(self, piece: Piece) -> Samples:
         """See `Voice.render`."""
         samples, f0 = torch.from_numpy(piece.samples)[None], torch.from_numpy(piece.f0)[None]
-        frames, hop = f0.shape[1], piece.sample_rate // FRAME_RATE
+        frames, hop, config = f0.shape[1], piece.sample_rate // FRAME_RATE, self.base.config
         content = self.base.content.encode(samples)[0]
         ratio = piece.retrieval * torch.where(f0[0] > 0, 1.0, 1.0 - piece.protection)[:, None]
         content = retrieve(content, self.pool, ratio, piece.neighbours)[None]
@@ -106,13 +106,14 @@ class NativeVoice(Voice):
         noise = placed(piece.seed, 0, piece.start, frames, self.decoder.noise_channels)[None]
         with fast_precision():
             gains = self.decoder(content, f0, level, self.speaker, noise)
+        bandwidth = self.traits.bandwidth_hz
         made = synthesise(
-            shift_formants(gains, piece.formant, self.base.config, self.traits.bandwidth_hz),
+            shift_formants(sharpened(gains, config, bandwidth), piece.formant, config, bandwidth),
             f0,
             piece.sample_rate,
             (frames - 1) * hop,
-            self.base.config,
-            self.traits.bandwidth_hz,
+            config,
+            bandwidth,
             placed(piece.seed, 1, piece.start, frames - 1, hop).reshape(1, -1),
             torch.tensor([piece.phase], dtype=torch.float64),
         )

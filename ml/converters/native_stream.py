@@ -19,7 +19,7 @@ from ml.converters.streaming import (
     VoiceStream,
     Window,
 )
-from ml.decoder import Decoder
+from ml.decoder import Decoder, sharpened
 from ml.spectral import log_mel
 from ml.stream_networks import ContentStream, DecoderStream
 from ml.stream_synthesis import LEAD_FRAMES, SynthesisStream
@@ -41,7 +41,7 @@ class NativeStream(VoiceStream):
         sample_rate: int,
         options: StreamOptions,
     ) -> None:
-        self._config, self._pool = config, pool
+        self._config, self._pool, self._bandwidth_hz = config, pool, traits.bandwidth_hz
         self._retrieval, self._neighbours = options.retrieval, PRESETS[options.preset].load().neighbours
         self._content = ContentStream(encoder, HOP_FRAMES)
         self._decoder = DecoderStream(decoder, torch.tensor(traits.embedding)[None], HOP_FRAMES)
@@ -58,7 +58,7 @@ class NativeStream(VoiceStream):
         content = self._content(log_mel(samples, self._config.mel)[0, _FRAMES])
         content = retrieve(content, self._pool, self._retrieval, self._neighbours)
         level = torch.from_numpy(window.loudness) + window.gain_db
-        gains = self._decoder(content, f0, level, self._noise)
+        gains = sharpened(self._decoder(content, f0, level, self._noise), self._config, self._bandwidth_hz)
         fresh = torch.randn(HOP_FRAMES, self._noise.shape[1], generator=self._generator)
         self._noise = torch.cat([self._noise[HOP_FRAMES:], fresh])
         sound = self._synthesis(gains, f0[: HOP_FRAMES + LEAD_FRAMES])

@@ -8,7 +8,7 @@ import torch
 
 from ml import f0
 from ml.config import FRAME_RATE, SYNTHESIS_RATES, ModelConfig
-from ml.decoder import Decoder, Gains, band_centres, fft_size, pulses, roll_off, synthesise
+from ml.decoder import Decoder, Gains, band_centres, fft_size, pulses, roll_off, sharpened, synthesise
 from ml.discriminators import Discriminators
 from ml.losses import adversarial_loss, discriminator_loss, feature_loss, spectral_loss
 
@@ -31,6 +31,34 @@ def test_sound_has_exactly_the_samples_asked_for(rate: int, spare: int) -> None:
     made = synthesise(flat(51, -3.0, -5.0), torch.full((1, 51), 150.0), rate, length, CONFIG)
     assert made.shape == (1, length)
     assert made.isfinite().all()
+
+
+def test_sharpening_deepens_formants_and_keeps_power_and_noise() -> None:
+    torch.manual_seed(0)
+    ripple = torch.sin(torch.arange(160) / 160 * 20 * torch.pi)
+    gains = Gains(-4.0 + ripple.expand(1, 60, 160).clone(), torch.randn(1, 60, 80))
+    deeper = sharpened(gains, CONFIG, 24_000.0)
+    assert deeper.harmonic[..., 20:140].std() > 1.15 * gains.harmonic[..., 20:140].std()
+    assert torch.equal(deeper.noise, gains.noise)
+    contour = torch.full((1, 60), 120.0)
+    silent = torch.full((1, 60, 80), -14.0)
+    before, after = (
+        synthesise(Gains(one.harmonic, silent), contour, 24_000, 59 * 240, CONFIG).square().mean()
+        for one in (gains, deeper)
+    )
+    assert 10 * torch.log10(after / before).item() == pytest.approx(0.0, abs=0.7)
+    even = flat(9, -4.0, -5.0)
+    assert torch.allclose(sharpened(even, CONFIG, 24_000.0).harmonic, even.harmonic, atol=1e-5)
+
+
+def test_sharpening_hears_nothing_of_what_was_never_learnt() -> None:
+    torch.manual_seed(0)
+    gains = Gains(torch.randn(1, 9, 160), torch.randn(1, 9, 80))
+    other = Gains(gains.harmonic.clone(), gains.noise)
+    above = band_centres(160, CONFIG.decoder.top_hz) > 8000.0
+    other.harmonic[..., above] += 5.0 * torch.randn(int(above.sum()))
+    first, second = (sharpened(one, CONFIG, 8000.0).harmonic[..., ~above] for one in (gains, other))
+    assert torch.allclose(first, second, atol=1e-5)
 
 
 @pytest.mark.parametrize("hz", [70.0, 220.0, 900.0])

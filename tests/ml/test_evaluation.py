@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,14 @@ def test_the_number_of_sources_is_bounded_and_speakers_take_turns(corpus: Path) 
     assert [clip.path.name for clip in singing(corpus)] == ["song.flac"]
 
 
+def test_few_sources_of_every_voice_are_together_of_all_speakers_with_a_transcript_or_without(corpus: Path) -> None:
+    with (corpus / "manifest.csv").open("a", newline="") as file:
+        csv.writer(file).writerow(["zoe.flac", "zoe", "F", "4.0", "", ""])
+    trials = held_out_trials(corpus, ["anna", "bert", "cleo", "zoe"], sources=1)
+    assert [(trial.name, trial.sources[0].speaker) for trial in trials] == [("anna", "bert"), ("bert", "cleo")]
+    assert [clip.speaker for clip in held_out_trials(corpus, ["bert", "zoe"], sources=1)[0].sources] == ["zoe"]
+
+
 def test_held_out_speakers_are_only_those_named_with_speech_enough(corpus: Path) -> None:
     assert [trial.name for trial in held_out_trials(corpus, ["bert", "cleo"])] == ["bert"]
 
@@ -68,8 +77,8 @@ def test_a_single_recording_is_divided_and_its_voice_comes_last(corpus: Path) ->
     (trained,), (tested,) = trials[1].training, trials[1].testing
     assert (trained.start, trained.end, tested.start, tested.end) == (0.0, 12.0, 12.0, None)
     assert trained.seconds + tested.seconds == 16.0
-    assert {clip.speaker for trial in trials for clip in trial.sources} == {"bert", "cleo"}
-    assert all(clip.transcript and clip.speaker != trial.name for trial in trials for clip in trial.sources)
+    assert {clip.speaker for trial in trials for clip in trial.sources} == {"aaron", "abe", "bert", "cleo"}
+    assert all(clip.speaker != trial.name for trial in trials for clip in trial.sources)
 
 
 def test_without_a_manifest_or_a_task_it_says_so(tmp_path: Path) -> None:
@@ -145,3 +154,14 @@ def test_a_finished_voice_is_judged_on_any_sources(made: Made, tmp_path: Path) -
     assert row["f0_correlation"] > 0.8 and 1 <= row["p808"] <= 5 and row["words"] == 6
     assert row["length_error"] == 0 and found.tables["natural"][0]["secs"] > 0.5
     assert run(task, setting).as_json() == found.as_json()
+
+
+def test_a_stream_is_judged_as_one(made: Made, tmp_path: Path) -> None:
+    source = write_speech(tmp_path / "source.wav", 3.0, 24_000, 120.0, 7)
+    setting = Setting("balanced", 0.5, 1, tmp_path / "work", converter_of(made.voice), stream=True)
+    found = run(Task(voice=made.voice, sources=[source]), setting)
+    row = found.conversions[0].row
+    assert row["length_error"] == 0 and row["rtf"] > 0
+    assert "stream" in found.about["conversion settings"]
+    whole = run(Task(voice=made.voice, sources=[source]), replace(setting, stream=False)).conversions[0]
+    assert whole.result.read_bytes() != found.conversions[0].result.read_bytes()
