@@ -300,7 +300,7 @@ def _about(setting: Setting, jobs: int, date: str) -> dict[str, str]:
         "date": date,
         "voicecloud": _version(),
         "base": f"{card['version']} ({card['sha256']['decoder'][:12]})",
-        "converter": setting.converter,
+        "converter": f"{setting.converter}, instant voices" if setting.instant else setting.converter,
         "conversion settings": f"a live stream, retrieval {setting.retrieval:g}" if setting.stream else said,
         "processes": f"{jobs}, threads in each: {threads}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",

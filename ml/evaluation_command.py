@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how")
     how.add_argument("--preset", choices=PRESETS, default="balanced")
     how.add_argument("--retrieval", type=float, default=0.5)
+    how.add_argument(
+        "--instant", action="store_true", help="voices of a set from 10 s of speech each, without training"
+    )
     how.add_argument("--stream", action="store_true", help="convert as a live stream does, not as files")
     how.add_argument("--work", type=Path, default=Path(".work/evaluation"), help="what is made is kept here")
     how.add_argument("--jobs", type=int, default=1, help="so many processes, with one thread each (default 1)")
@@ -64,7 +67,15 @@ def evaluate(chosen: argparse.Namespace, report: Report) -> str:
         limit=chosen.limit,
         sources_a_voice=chosen.sources_a_voice,
     )
-    setting = Setting(chosen.preset, chosen.retrieval, chosen.threads, chosen.work, chosen.converter, chosen.stream)
+    setting = Setting(
+        preset=chosen.preset,
+        retrieval=chosen.retrieval,
+        threads=chosen.threads,
+        work=chosen.work,
+        converter=chosen.converter,
+        instant=chosen.instant,
+        stream=chosen.stream,
+    )
     found = run(task, setting, jobs=chosen.jobs, date=chosen.date, report=report)
     figures = chosen.json or (chosen.html and chosen.html.with_suffix(".json"))
     if figures:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from ml.errors import WeightsError
+
 SHIPPED = Path(__file__).parents[1] / "weights"
 
 
@@ -23,7 +25,11 @@ def main() -> int:
     elif arguments.command == "adopt":
         from ml.base.adopt import adopt
 
-        adopt(arguments.start, arguments.work)
+        try:
+            adopt(arguments.start, arguments.work)
+        except (FileExistsError, WeightsError) as error:
+            print(error, file=sys.stderr)
+            return 2
     elif arguments.command == "train":
         _train(arguments)
     elif arguments.command == "evaluate":

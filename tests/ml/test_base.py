@@ -15,6 +15,8 @@ import torch
 from ml import f0
 from ml.audio import frame_levels
 from ml.base import sampling
+from ml.base.adopt import adopt
+from ml.base.cleaning import cleaned
 from ml.base.content_training import train_content
 from ml.base.corpus import held_out_speakers, read_manifest
 from ml.base.decoder_training import train_decoder
@@ -28,7 +30,7 @@ from ml.config import ANALYSIS_RATE, ModelConfig
 from ml.decoder import synthesise
 from ml.losses import spectral_loss
 from ml.spectral import loudness
-from ml.weights import load_base
+from ml.weights import FOLDER, load_base
 from tests.sounds import speech
 
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "speech" / "dev"
@@ -127,8 +129,8 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(corpus: Path, pack
 def test_training_to_the_end_gives_weights_that_load(corpus: Path, packed: Path, tmp_path: Path) -> None:
     train_content(corpus, packed, 2, seed=1)
     train_speaker(corpus, packed, 2, seed=1)
-    train_decoder(corpus, packed, 2, judged_from=1, seed=1)
     train_enhancer(corpus, packed, 2, seed=1)
+    train_decoder(corpus, packed, 2, judged_from=1, seed=1)
     found = evaluate(corpus, packed)
     assert 0 <= found["held_out_phone_frame_accuracy"] <= 1
     assert 0 <= found["speaker_pair_eer"] <= 1
@@ -140,6 +142,54 @@ def test_training_to_the_end_gives_weights_that_load(corpus: Path, packed: Path,
     assert card["training"]["decoder"]["steps"] == 2
     assert {row["corpus"] for row in card["data"]} == {"speechocean762", "rhasspy_kathleen"}
     assert all(row["attribution"] for row in card["data"])
+
+
+def test_a_training_goes_on_from_weights_that_are_there(corpus: Path, packed: Path, tmp_path: Path) -> None:
+    shipped = load_base()
+    (tmp_path / "pack").symlink_to(packed / "pack")
+    adopt(FOLDER, tmp_path)
+    begun = torch.load(tmp_path / "decoder.state", weights_only=True)
+    assert all(torch.equal(value, begun["parts"]["decoder"][k]) for k, value in shipped.decoder.state_dict().items())
+    steps = begun["step"]
+    assert steps == json.loads((FOLDER / "card.json").read_text())["training"]["decoder"]["steps"]
+    train_decoder(corpus, tmp_path, steps + 1, judged_from=steps, seed=1)
+    state = torch.load(tmp_path / "decoder.state", weights_only=True)
+    assert state["step"] == steps + 1 and state["parts"]["optimiser"]["state"] and "adopted" not in state
+    moved = [(state["parts"]["decoder"][k] - value).abs().max() for k, value in shipped.decoder.state_dict().items()]
+    assert 0 < max(moved) < 0.01
+    # Nothing was trained on besides, so the card's figure of the content encoder still holds.
+    found = evaluate(corpus, tmp_path)
+    card = json.loads((FOLDER / "card.json").read_text())["evaluation"]
+    assert found["held_out_phone_frame_accuracy"] == card["held_out_phone_frame_accuracy"]
+    with pytest.raises(FileExistsError, match="another --work"):
+        adopt(FOLDER, tmp_path)
+
+
+def test_what_is_no_adopted_state_must_be_whole(corpus: Path, packed: Path, tmp_path: Path) -> None:
+    (tmp_path / "pack").symlink_to(packed / "pack")
+    train_speaker(corpus, tmp_path, 1, seed=1)
+    state = torch.load(tmp_path / "speaker.state", weights_only=True)
+    del state["parts"]["optimiser"]
+    torch.save(state, tmp_path / "speaker.state")
+    with pytest.raises(KeyError):
+        train_speaker(corpus, tmp_path, 2, seed=1)
+
+
+def test_cleaned_recordings_are_as_long_and_made_once(corpus: Path, packed: Path, tmp_path: Path) -> None:
+    items, enhancer = load_pack(corpus, packed)[-3:], load_base().enhancer
+    found = cleaned(items, enhancer, tmp_path)
+    kept = list(tmp_path.glob("cleaned-*.npy"))
+    written = kept[0].stat().st_mtime_ns
+    assert len(kept) == 1 and [len(one.samples) for one in found] == [len(one.samples) for one in items]
+    for item, clean in zip(items, found, strict=True):
+        quietest = [np.percentile(frame_levels(one.floats(), one.rate), 5) for one in (item, clean)]
+        assert quietest[1] < quietest[0] - 3
+        assert item.utterance == clean.utterance and np.array_equal(item.f0, clean.f0)
+    again = cleaned(items, enhancer, tmp_path)
+    assert kept[0].stat().st_mtime_ns == written
+    assert all(np.array_equal(one.samples, two.samples) for one, two in zip(found, again, strict=True))
+    cleaned(items[:2], enhancer, tmp_path)
+    assert len(list(tmp_path.glob("cleaned-*.npy"))) == 2
 
 
 def test_an_enhancer_that_takes_nothing_away_is_measured_as_that(corpus: Path, packed: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 
+from ml import voicefile
 from ml.bench import Setting
 from ml.evaluation import Evaluation, Task, run
 from ml.reporting import as_html
@@ -43,6 +45,22 @@ def test_two_processes_find_what_one_does(sets: list[Evaluation]) -> None:
     alone, together = (without_times(found) for found in sets)
     assert alone == together
     assert len(sets[0].tables["voices"]) == 3
+
+
+def test_instant_voices_are_made_of_the_first_ten_seconds(tmp_path: Path) -> None:
+    rows = [["path", "speaker_id", "sex", "duration_s", "transcript", "role"]]
+    for speaker, sex, hertz in (("anna", "F", 210.0), ("bert", "M", 110.0)):
+        for number in range(4):
+            write_speech(tmp_path / f"{sex}{number}.wav", 6.0, f0=hertz, seed=number)
+            rows.append([f"{sex}{number}.wav", speaker, sex, "6.0", "he has a word to say", "target"])
+    with (tmp_path / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    setting = Setting("balanced", 0.5, 1, tmp_path / "work", "toy", instant=True)
+    found = run(Task(development=tmp_path, sources_a_voice=1), setting)
+    assert [row["speech_seconds"] for row in found.tables["voices"][:2]] == [10.0, 10.0]
+    voices = [voicefile.read(path, "toy")[1] for path in (tmp_path / "work").glob("*.voice")]
+    assert len(voices) == 2 and all(traits.seconds == pytest.approx(10.0, abs=0.1) for traits in voices)
+    assert "instant" in found.about["converter"]
 
 
 def test_the_report_names_every_voice(sets: list[Evaluation]) -> None:
