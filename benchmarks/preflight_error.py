@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ml.audio import load, save
 from ml.corpora import Trial, development_trials, held_out_trials
 from ml.decode import decode
 from ml.engine import Engine
@@ -79,7 +80,10 @@ def _promised(engine: Engine, trial: Trial) -> Preflight:
         for index, clip in enumerate(trial.training):
             place = Path(folder) / str(index)
             place.mkdir()
-            decode(clip.path.resolve(), place / "recording.flac", mono=True)
+            decode(clip.path.resolve(), place / "whole.flac", mono=True)
+            samples, rate = load(place / "whole.flac")
+            end = len(samples) if clip.end is None else round(clip.end * rate)
+            save(place / "recording.flac", samples[round(clip.start * rate) : end], rate)
             try:
                 takes += engine.slice(place / "recording.flac", place)
             except AudioError as error:
