@@ -19,17 +19,22 @@ from tests.ml.test_reporting import Page
 VARYING = {"rtf", "training_seconds", "errors", "natural_errors", "per", "natural_per", "per_ratio"}
 
 
+def write_set(folder: Path, seconds: float) -> None:
+    """A manifest of two targets, four recordings of `seconds` each."""
+    rows = [["path", "speaker_id", "sex", "duration_s", "transcript", "role"]]
+    for speaker, sex, hertz in (("anna", "F", 210.0), ("bert & <b>co</b>", "M", 110.0)):
+        for number in range(4):
+            write_speech(folder / f"{sex}{number}.wav", seconds, f0=hertz, seed=number)
+            rows.append([f"{sex}{number}.wav", speaker, sex, str(seconds), "he has a word to say", "target"])
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> list[Evaluation]:
     """A set of two voices of the toy converter, evaluated by one process and by two."""
     corpus = tmp_path_factory.mktemp("set")
-    rows = [["path", "speaker_id", "sex", "duration_s", "transcript", "role"]]
-    for speaker, sex, hertz in (("anna", "F", 210.0), ("bert & <b>co</b>", "M", 110.0)):
-        for number in range(4):
-            write_speech(corpus / f"{sex}{number}.wav", 2.0, f0=hertz, seed=number)
-            rows.append([f"{sex}{number}.wav", speaker, sex, "2.0", "he has a word to say", "target"])
-    with (corpus / "manifest.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
+    write_set(corpus, 2.0)
     task = Task(development=corpus, sources_a_voice=1)
     return [run(task, Setting("fast", 0.5, 1, corpus / f"work-{jobs}", "toy"), jobs=jobs) for jobs in (1, 2)]
 
@@ -48,13 +53,7 @@ def test_two_processes_find_what_one_does(sets: list[Evaluation]) -> None:
 
 
 def test_instant_voices_are_made_of_the_first_ten_seconds(tmp_path: Path) -> None:
-    rows = [["path", "speaker_id", "sex", "duration_s", "transcript", "role"]]
-    for speaker, sex, hertz in (("anna", "F", 210.0), ("bert", "M", 110.0)):
-        for number in range(4):
-            write_speech(tmp_path / f"{sex}{number}.wav", 6.0, f0=hertz, seed=number)
-            rows.append([f"{sex}{number}.wav", speaker, sex, "6.0", "he has a word to say", "target"])
-    with (tmp_path / "manifest.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
+    write_set(tmp_path, 6.0)
     setting = Setting("balanced", 0.5, 1, tmp_path / "work", "toy", instant=True)
     found = run(Task(development=tmp_path, sources_a_voice=1), setting)
     assert [row["speech_seconds"] for row in found.tables["voices"][:2]] == [10.0, 10.0]
