@@ -9,7 +9,8 @@ and a limiter, and encodes it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml import encoding, f0, finishing
-from ml.audio import Samples, blocks, describe, fit, read_span
+from ml.audio import BLOCK_SECONDS, Samples, blocks, describe, fit, read_span
 from ml.catalog import F0_METHODS, PRESETS, SCALES
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE
 from ml.converters.base import (
@@ -33,6 +34,7 @@ from ml.converters.base import (
 from ml.errors import EngineError
 from ml.listening import Clean, listen
 from ml.metrics import contour_agreement, cosine
+from ml.parallel import alone, in_order
 from ml.pitch_editing import smooth, transpose, tune
 from ml.rendering import Heard, render, render_rate
 
@@ -49,7 +51,8 @@ _RANGES = {
     "retune": ("The retune time", 0.0, 400.0, " ms"),
 }
 
-Embed = Callable[[Samples], NDArray[np.float32]]
+Array = NDArray[np.float32]
+Embed = Callable[[Samples], Array]
 
 
 def convert(
@@ -63,20 +66,22 @@ def convert(
     wanted = round(length * rate / own_rate)
     with TemporaryDirectory(dir=out.parent, prefix=".convert-") as folder:
         scratch = Path(folder)
-        hearing = _part(report, 0.0, 0.15)
-        heard = listen(source, scratch / "source.wav", options.f0_method, options.denoise, clean, hearing)
-        pitch = _pitch_shift(heard, voice, options)
-        target = _edited(heard.f0, pitch, options)
         rendered, mixed = scratch / "rendered.wav", scratch / "mixed.wav"
         own = render_rate(rate, voice.traits.bandwidth_hz)
-        render(voice, heard, target, options, rendered, own, _part(report, 0.15, 0.85))
+        with alone() as threads:
+            hearing, rendering = _part(report, 0.0, 0.15), _part(report, 0.15, 0.85)
+            heard = listen(source, scratch / "source.wav", options.f0_method, options.denoise, clean, hearing, threads)
+            pitch = _pitch_shift(heard, voice, options)
+            target = _edited(heard.f0, pitch, options)
+            render(voice, heard, target, options, rendered, own, rendering, threads)
         loudest = finishing.mix(source, rendered, mixed, rate, wanted, _part(report, 0.85, 0.93))
         report(0.93, "Writing the result")
         gain = finishing.gain(mixed, options.loudness)
         sound = finishing.finished(mixed, gain, loudest)
         encoding.write(out, options.format, rate, channels, sound, options.tags)
         report(0.97, "Measuring the result")
-        result = _measure(heard, target, mixed, voice, embed, options)
+        with alone() as threads:
+            result = _measure(heard, target, mixed, voice, embed, options, threads)
         result_peaks = finishing.waveform(mixed, gain)
     seconds = time.monotonic() - started
     metrics = result.metrics | {"real_time_factor": seconds / max(length / own_rate, 1e-3)}
@@ -123,7 +128,7 @@ def _pitch_shift(heard: Heard, voice: Voice, options: ConvertOptions) -> float:
     return float(np.clip(semitones, -_HIGHEST_SHIFT, _HIGHEST_SHIFT))
 
 
-def is_sung(track: NDArray[np.float32]) -> bool:
+def is_sung(track: Array) -> bool:
     """Whether an f0 track (T,) looks like singing: most voiced frames lie on notes held within 80 cents for 150 ms.
 
     Speech glides: it holds a pitch that long in well under half of its voiced frames.
@@ -138,43 +143,61 @@ def is_sung(track: NDArray[np.float32]) -> bool:
     return bool(held.sum() > 0.5 * voiced.sum())
 
 
-def _edited(track: NDArray[np.float32], semitones: float, options: ConvertOptions) -> NDArray[np.float32]:
+def _edited(track: Array, semitones: float, options: ConvertOptions) -> Array:
     moved = smooth(transpose(track, semitones), options.pitch_smoothing)
     return tune(moved, options.scale, options.autotune, options.retune)
 
 
 @dataclass(frozen=True)
 class _Measured:
-    curves: dict[str, list[float]]
+    curves: dict[str, list[float | None]]
     metrics: dict[str, float]
 
 
-_MEASURED_SECONDS = 60
+_LIKENESS_SECONDS = 30
 
 
 def _measure(
-    heard: Heard, target: NDArray[np.float32], mixed: Path, voice: Voice, embed: Embed, options: ConvertOptions
+    heard: Heard, target: Array, mixed: Path, voice: Voice, embed: Embed, options: ConvertOptions, threads: int
 ) -> _Measured:
-    """Curves of the whole; metrics on the first minute, so that an hour costs no more than that."""
-    tracks: list[NDArray[np.float32]] = []
-    start: list[Samples] = []
-    for block in blocks(mixed, ANALYSIS_RATE, seconds=30.0):
-        tracks.append(f0.extract(block, ANALYSIS_RATE, options.f0_method).f0[: len(block) // ANALYSIS_HOP])
-        if sum(len(part) for part in start) < _MEASURED_SECONDS * ANALYSIS_RATE:
-            start.append(block)
-    result = fit(np.concatenate(tracks) if tracks else np.zeros(0, np.float32), len(target))
-    opening = np.concatenate(start) if start else np.zeros(0, np.float32)
-    original = read_span(heard.path, 0, len(opening))
-    correlation, cents = contour_agreement(target, result)
+    """Curves and metrics: pitch of as much as the preset says from the beginning, likeness of the first half minute."""
+    seconds = PRESETS[options.preset].load().measured_seconds
+    listened, start = _heard_again(mixed, seconds, options.f0_method, threads)
+    result = fit(listened, min(len(target), int(seconds * FRAME_RATE)))
+    original = read_span(heard.path, 0, len(start))
+    correlation, cents = contour_agreement(target[: len(result)], result)
     metrics = {"f0_correlation": correlation, "f0_rmse_cents": cents}
-    if len(opening) and len(original) and float(np.abs(opening).max()) > 1e-3:
-        made, before = embed(opening), embed(original)
+    if len(start) and len(original) and float(np.abs(start).max()) > 1e-3:
+        with closing(in_order(embed, (start, original), threads)) as vectors:
+            made, before = vectors
         metrics["similarity"] = cosine(made, np.array(voice.traits.embedding, np.float32))
         metrics["source_similarity"] = cosine(made, before)
     stride = max(1, -(-len(target) // _CURVE_POINTS))
-    curves = {
-        "times": [round(index / FRAME_RATE, 3) for index in range(0, len(target), stride)],
-        "source_f0": [round(float(value), 1) for value in heard.f0[::stride]],
-        "result_f0": [round(float(value), 1) for value in result[::stride]],
+    times = range(0, len(target), stride)
+    curves: dict[str, list[float | None]] = {
+        "times": [round(index / FRAME_RATE, 3) for index in times],
+        "source_f0": [round(float(heard.f0[index]), 1) for index in times],
+        "result_f0": [round(float(result[index]), 1) if index < len(result) else None for index in times],
     }
     return _Measured(curves, metrics)
+
+
+def _heard_again(mixed: Path, seconds: float, f0_method: str, threads: int) -> tuple[Array, Samples]:
+    """The f0 track of the first `seconds` of a result, and the sound of its first half minute, at ANALYSIS_RATE."""
+    opening: list[Samples] = []
+
+    def wanted() -> Iterator[Samples]:
+        for index, block in enumerate(blocks(mixed, ANALYSIS_RATE)):
+            if index * BLOCK_SECONDS >= seconds:
+                return
+            if index * BLOCK_SECONDS < _LIKENESS_SECONDS:
+                opening.append(block)
+            yield block
+
+    def track(block: Samples) -> Array:
+        return f0.extract(block, ANALYSIS_RATE, f0_method).f0[: len(block) // ANALYSIS_HOP]
+
+    nothing = [np.zeros(0, np.float32)]
+    with closing(in_order(track, wanted(), threads)) as tracks:
+        result = np.concatenate([*nothing, *tracks])
+    return result, np.concatenate([*nothing, *opening])

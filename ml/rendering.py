@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ml.catalog import PRESETS
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE, SYNTHESIS_RATES
 from ml.converters.base import ConvertOptions, Piece, Report, Voice
 from ml.levelling import levelled
+from ml.parallel import in_order
 from ml.spectral import LOUDNESS_FLOOR_DB
 
 Array = NDArray[np.float32]
@@ -48,15 +50,22 @@ def render_rate(rate: int, bandwidth_hz: float) -> int:
 
 
 def render(
-    voice: Voice, heard: Heard, target: Array, options: ConvertOptions, path: Path, rate: int, report: Report
+    voice: Voice,
+    heard: Heard,
+    target: Array,
+    options: ConvertOptions,
+    path: Path,
+    rate: int,
+    report: Report,
+    threads: int,
 ) -> None:
     """Writes `heard` in `voice` with the f0 track `target` (T,) to the mono float WAV `path`, at `rate` hertz.
 
     It has round(samples * rate / ANALYSIS_RATE) samples. Neighbouring pieces overlap by 2 * `FADE` frames around
-    their cut.
+    their cut. As many pieces as there are `threads` are rendered at once; how many changes nothing in the sound.
     """
     total = round(heard.samples * rate / ANALYSIS_RATE)
-    parts = _faded(_pieces(voice, heard, target, options, rate, report), FADE * rate // FRAME_RATE)
+    parts = _faded(_pieces(voice, heard, target, options, rate, report, threads), FADE * rate // FRAME_RATE)
     if options.high_pass:
         parts = _without_rumble(parts, target, rate)
     with soundfile.SoundFile(path, "w", rate, 1, "FLOAT", format="WAV") as file:
@@ -66,15 +75,22 @@ def render(
 
 
 def _pieces(
-    voice: Voice, heard: Heard, target: Array, options: ConvertOptions, rate: int, report: Report
+    voice: Voice,
+    heard: Heard,
+    target: Array,
+    options: ConvertOptions,
+    rate: int,
+    report: Report,
+    threads: int,
 ) -> Iterator[Samples]:
     """Rendered pieces, each with half a fade before its first and after its last frame where it has a neighbour."""
     frames, hop = len(target), rate // FRAME_RATE
     half = FADE * hop
     quiet = pauses(heard.f0, heard.level)
     cuts = _cuts(heard.level, frames)
-    for start, end in zip(cuts, cuts[1:], strict=False):
-        report(start / frames, "Converting")
+
+    def rendered(span: tuple[int, int]) -> Samples:
+        start, end = span
         first, last = max(0, start - CONTEXT), min(frames, end + CONTEXT)
         piece = _piece(voice, heard, target, options, rate, first, last)
         count = len(piece.f0)
@@ -82,7 +98,14 @@ def _pieces(
         sound = levelled(voice.render(piece), rate, piece.loudness, _share(options, piece.f0, calm))
         sound = sound * fit(gate(_pad(heard.level[first : first + count], count, -120.0), hop), len(sound))
         begin = (start - first) * hop - (half if start else 0)
-        yield sound[begin : (end - first) * hop + half if end < frames else len(sound)]
+        return sound[begin : (end - first) * hop + half if end < frames else len(sound)]
+
+    spans = list(zip(cuts, cuts[1:], strict=False))
+    report(0.0, "Converting")
+    with closing(in_order(rendered, spans, threads)) as sounds:
+        for (_, end), sound in zip(spans, sounds, strict=True):
+            report(end / frames, "Converting")
+            yield sound
 
 
 def _piece(

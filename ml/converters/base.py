@@ -26,7 +26,8 @@ class Preset:
     """How much work a voice's training and a conversion may be.
 
     `steps` of `batch` clips of `clip_seconds`; `adversarial_from` is the share of the steps after which the
-    discriminators join in (1 = never); `neighbours` are the frames that retrieval mixes at conversion.
+    discriminators join in (1 = never); `neighbours` are the frames that retrieval mixes at conversion, and
+    `measured_seconds` how much of a result, from its beginning, has its pitch measured.
     """
 
     name: str
@@ -36,11 +37,12 @@ class Preset:
     adversarial_from: float
     learning_rate: float
     neighbours: int
+    measured_seconds: float
 
 
-FAST = Preset("fast", 100, 8, 1.0, 0.7, 4e-4, 4)
-BALANCED = Preset("balanced", 100, 12, 1.0, 0.15, 4e-4, 4)
-QUALITY = Preset("quality", 480, 12, 1.0, 0.1, 4e-4, 8)
+FAST = Preset("fast", 85, 8, 1.0, 0.7, 4e-4, 4, 20.0)
+BALANCED = Preset("balanced", 100, 12, 1.0, 0.15, 4e-4, 4, 600.0)
+QUALITY = Preset("quality", 300, 12, 1.0, 0.1, 4e-4, 8, 3600.0)
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,9 @@ class ConvertResult:
     """A finished conversion.
 
     `samples` is per channel at `sample_rate`; `curves` has equally long lists "times" (s), "source_f0" and
-    "result_f0" (Hz, 0 = unvoiced); `metrics` has f0_correlation, f0_rmse_cents, similarity, source_similarity
-    (cosines by the engine's own speaker encoder), real_time_factor; `pitch` is the shift used, in semitones.
+    "result_f0" (Hz, 0 = unvoiced, None = not measured, see `Preset`); `metrics` has f0_correlation, f0_rmse_cents,
+    similarity, source_similarity (cosines by the engine's own speaker encoder), real_time_factor; `pitch` is the shift
+    used, in semitones.
     """
 
     path: Path
@@ -145,7 +148,7 @@ class ConvertResult:
     channels: int
     seconds: float
     pitch: float
-    curves: dict[str, list[float]]
+    curves: dict[str, list[float | None]]
     source_peaks: list[float]
     result_peaks: list[float]
     metrics: dict[str, float]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ml import f0
 from ml.catalog import F0_METHODS
 from ml.errors import EngineError
+from ml.f0.swift import listen
 from tests.pitch_truth import notes, score
 from tests.sounds import speech
 
@@ -149,6 +150,19 @@ def test_the_methods_agree_on_speech_at_any_rate() -> None:
         both = (tracks[0] > 0) & (other > 0)
         assert both.sum() > 80
         assert np.median(np.abs(1200 * np.log2(tracks[0][both] / other[both]))) < 40
+
+
+@pytest.mark.parametrize("length", [1, 255, 256, 4_321, 40_000, 300_000])
+def test_swift_hears_what_its_authors_package_hears(length: int) -> None:
+    from swift_f0 import SwiftF0
+
+    parts = [speech(6.0, rate=RATE, f0=pitch, seed=int(pitch)) for pitch in (110.0, 220.0, 330.0)]
+    samples = np.concatenate([*parts, *parts])[-length:]
+    theirs = SwiftF0(threads=1).detect(samples, RATE, fmin=50.0, fmax=1100.0)
+    ours = listen(samples, 50.0, 1100.0)
+    assert len(ours.f0) == len(theirs.pitch_hz)
+    assert np.abs(1200 * np.log2(ours.f0 / theirs.pitch_hz)).max() < 0.1
+    assert np.abs(ours.confidence - theirs.confidence).max() < 1e-3
 
 
 def test_an_unknown_method_is_a_key_error() -> None:
