@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml import evaluation_command
-from ml.catalog import F0_METHODS, PRECISIONS, PRESETS, SCALES
+from ml.catalog import DEVICES, F0_METHODS, PRECISIONS, PRESETS, SCALES
 from ml.decode import decode
 from ml.errors import AudioError, EngineError
 
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--quiet", action="store_true", help="no progress, no summary")
     shared.add_argument("--converter", default="native", help=argparse.SUPPRESS)
     shared.add_argument("--threads", type=int, help="processor threads (default: 2)")
+    shared.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default: on a GPU)")
     _add_train(commands, shared)
     _add_convert(commands, shared)
     _add_stream(commands, shared)
@@ -146,7 +147,7 @@ def _train(chosen: argparse.Namespace) -> None:
     folder = chosen.voice.with_name(chosen.voice.name + ".work")
     if not chosen.resume:
         shutil.rmtree(folder, ignore_errors=True)
-    engine = Engine(converter=chosen.converter, threads=chosen.threads)
+    engine = Engine(converter=chosen.converter, threads=chosen.threads, device=chosen.device)
     progress = _progress(chosen.quiet)
     takes = _takes(engine, chosen.recordings, folder / "takes", progress)
     options = TrainOptions(
@@ -168,7 +169,7 @@ def _train(chosen: argparse.Namespace) -> None:
 def _instant(chosen: argparse.Namespace) -> None:
     from ml.engine import Engine
 
-    engine = Engine(converter=chosen.converter, threads=chosen.threads)
+    engine = Engine(converter=chosen.converter, threads=chosen.threads, device=chosen.device)
     progress = _progress(chosen.quiet)
     with TemporaryDirectory() as folder:
         takes = _takes(engine, chosen.recordings, Path(folder), progress)
@@ -224,7 +225,7 @@ def _convert(chosen: argparse.Namespace) -> None:
         loudness=chosen.loudness,
         seed=chosen.seed,
     )
-    engine = Engine(converter=chosen.converter, threads=chosen.threads)
+    engine = Engine(converter=chosen.converter, threads=chosen.threads, device=chosen.device)
     with TemporaryDirectory() as folder:
         source = Path(folder) / "source.wav"
         decode(chosen.source.resolve(), source)
@@ -244,7 +245,7 @@ def _stream(chosen: argparse.Namespace) -> None:
     if chosen.chunk_ms < 1:
         raise EngineError("A chunk must last at least 1 ms.")
     options = StreamOptions(pitch=chosen.pitch, retrieval=chosen.retrieval, seed=chosen.seed)
-    engine = Engine(converter=chosen.converter, threads=chosen.threads)
+    engine = Engine(converter=chosen.converter, threads=chosen.threads, device=chosen.device)
     stream = engine.stream(chosen.voice, chosen.sample_rate, options=options)
     engine.warm()
     with TemporaryDirectory() as folder:

@@ -26,10 +26,10 @@ from ml.content import retrieve
 from ml.converters.base import Lesson, Preset, Report, TrainOptions, VoiceTraits
 from ml.dataset import TakeSet, load_takes, traits_of
 from ml.decoder import synthesise
+from ml.device import available_bytes, on_device, to_array
 from ml.enhancement import enhanced, loud_power
 from ml.errors import AudioError
 from ml.losses import adversarial_loss, feature_loss, spectral_loss
-from ml.memory import available_bytes
 from ml.spectral import mel_of_power, power
 from ml.weights import Base
 
@@ -81,9 +81,9 @@ class Adaptation(Lesson):
         for index, path in enumerate(self.takes):
             report(0.4 + 0.5 * index / len(self.takes), "Preparing the takes")
             own, own_rate = load(path)
-            self.targets.append(torch.from_numpy(self._clean(resample(own, own_rate, self.rate), self.rate)))
+            self.targets.append(on_device(self._clean(resample(own, own_rate, self.rate), self.rate)))
             generator = np.random.default_rng([self.options.seed, index])
-            self.copies.append(self._disturbed(torch.from_numpy(self.data.samples[index]), generator))
+            self.copies.append(self._disturbed(on_device(self.data.samples[index]), generator))
             plain.append(self.copies[-1][0])
         for index in range(len(self.takes)):
             report(0.9 + 0.1 * index / len(self.takes), "Preparing the takes")
@@ -117,9 +117,9 @@ class Adaptation(Lesson):
         copies = [mel_of_power(spectrum, config)]
         for warp in _WARPS:
             level = float(spectrum.mean()) * 10 ** (-generator.uniform(15, 50) / 10)
-            noisy = spectrum + level * torch.from_numpy(generator.exponential(1.0, spectrum.shape)).float()
+            noisy = spectrum + level * on_device(generator.exponential(1.0, spectrum.shape)).float()
             colour = np.interp(np.linspace(0, 6, config.bands), np.arange(7), generator.normal(0, 0.35, 7))
-            copies.append(mel_of_power(noisy, config, warp) + torch.from_numpy(colour).float())
+            copies.append(mel_of_power(noisy, config, warp) + on_device(colour).float())
         with self.precision():
             content: Tensor = self.base.content(torch.cat(copies))
         return content.float()
@@ -179,12 +179,12 @@ class Adaptation(Lesson):
         content = torch.stack(
             [_span(self.copies[take][which], first, frames) for (take, first), which in zip(clips, copies, strict=True)]
         ).float()
-        f0 = torch.stack([_span(torch.from_numpy(self.data.f0[take]), first, frames) for take, first in clips])
-        level = torch.stack([_span(torch.from_numpy(self.data.loudness[take]), first, frames) for take, first in clips])
+        f0 = torch.stack([_span(on_device(self.data.f0[take]), first, frames) for take, first in clips])
+        level = torch.stack([_span(on_device(self.data.loudness[take]), first, frames) for take, first in clips])
         speaker = torch.tensor(self.traits.embedding).expand(len(clips), -1)
         with self.precision():
             gains = self.decoder(content, f0, level, speaker)
-        made = synthesise(gains, f0, self.rate, length, self.base.config, phase=torch.from_numpy(phases))
+        made = synthesise(gains, f0, self.rate, length, self.base.config, phase=on_device(phases))
         return target, made
 
     def _bandwidth(self, count: int) -> Tensor:
@@ -210,7 +210,7 @@ class Adaptation(Lesson):
         torch.manual_seed(0)
         clips = self.held_clips[:16]
         _, made = self._render(clips, [0] * len(clips), np.zeros(len(clips)))
-        sound = resample(made.flatten().numpy(), self.rate, ANALYSIS_RATE)
+        sound = resample(to_array(made.flatten()), self.rate, ANALYSIS_RATE)
         similarity = float(self.embed(sound) @ np.array(self.traits.embedding, np.float32))
         return {"held_out": self.held_out(), "similarity": similarity, "seconds_of_speech": self.data.seconds}
 
@@ -242,7 +242,7 @@ class Adaptation(Lesson):
         """Content of the takes as they are, without their pauses, thinned out evenly to `POOL_FRAMES`."""
         loud = self.traits.level_db - POOL_RANGE_DB
         kept = [
-            copies[0].float()[torch.from_numpy(level > loud)]
+            copies[0].float()[on_device(level > loud)]
             for copies, level in zip(self.copies, self.data.loudness, strict=True)
         ]
         return thinned(torch.cat(kept), POOL_FRAMES)

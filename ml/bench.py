@@ -55,6 +55,7 @@ class Setting:
     converter: str = "native"
     instant: bool = False
     stream: bool = False
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Bench:
 
     def __init__(self, setting: Setting) -> None:
         self.setting, self.work, self.judges = setting, setting.work, Judges()
-        self.engine = Engine(converter=setting.converter, threads=setting.threads)
+        self.engine = Engine(converter=setting.converter, threads=setting.threads, device=setting.device)
         self.work.mkdir(parents=True, exist_ok=True)
         card = json.loads((FOLDER / CARD).read_text(encoding="utf-8"))
         self._base: dict[str, str] = card["sha256"]

@@ -51,9 +51,11 @@ F0_METHODS: dict[str, Entry] = {
     "pyin": Entry("pYIN", "Probabilistic YIN: smooth on singing, slow.", "ml.f0.pyin:pyin"),
 }
 
+DEVICES = ("auto", "cpu", "cuda")
+
 PRECISIONS: dict[str, Entry] = {
     "auto": Entry(
-        "Automatic", "bfloat16 where the processor computes in it, else float32.", "ml.convnext:fast_precision"
+        "Automatic", "bfloat16 where it is quicker on this processor, else float32.", "ml.convnext:fast_precision"
     ),
     "bf16": Entry("bfloat16", "Half the bytes with float32's range.", "ml.convnext:bfloat16_precision"),
     "fp32": Entry("float32", "Full precision: slower, for comparison.", "ml.convnext:float32_precision"),

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ml import f0
 from ml.audio import Samples, load, resample
 from ml.config import ANALYSIS_RATE
 from ml.converters.base import Report, VoiceTraits
+from ml.device import on_device, to_array
 from ml.errors import AudioError
 from ml.spectral import loudness
 
@@ -53,7 +53,7 @@ def load_takes(paths: Sequence[Path], f0_method: str, clean: Callable[[Samples],
         voice = clean(samples)
         found.samples.append(samples)
         found.f0.append(f0.extract(voice, ANALYSIS_RATE, f0_method).f0)
-        found.loudness.append(loudness(torch.from_numpy(voice)[None])[0].numpy())
+        found.loudness.append(to_array(loudness(on_device(voice)[None])[0]))
         found.bandwidth_hz.append(bandwidth(own, rate))
     if found.seconds < SHORTEST_VOICE_SECONDS:
         raise AudioError(

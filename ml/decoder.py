@@ -262,14 +262,15 @@ def roll_off(gains: Tensor, top_hz: float, bandwidth_hz: float) -> Tensor:
 
 def _last_band(bands: int, top_hz: float, bandwidth_hz: float) -> int:
     """Index of the highest band whose centre is not above `bandwidth_hz`."""
-    return int((band_centres(bands, top_hz) <= bandwidth_hz).sum().clamp_min(1)) - 1
+    top, wanted = (float(hz_to_mel(torch.tensor(hz, device="cpu"))) for hz in (top_hz, bandwidth_hz))
+    return min(bands - 1, max(0, int(wanted / top * (bands - 1) + 1e-4)))
 
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
 def band_centres(bands: int, top_hz: float) -> Tensor:
     """Centre frequencies in Hz, (bands,), mel-spaced from 0 to `top_hz`."""
-    return mel_to_hz(torch.linspace(0, float(hz_to_mel(torch.tensor(top_hz))), bands))
+    return mel_to_hz(torch.linspace(0, float(hz_to_mel(torch.tensor(top_hz, device="cpu"))), bands))
 
 
 @lru_cache(maxsize=16)

@@ -59,12 +59,13 @@ class Engine:
     """One converter with all that is around it. Safe to keep for the life of a process; not for two threads at once.
 
     `converter` is a key of `ml.catalog.CONVERTERS` (KeyError otherwise). `threads` bounds the processor threads of the
-    whole process; None takes two, or one where there is only one core.
+    whole process; None takes OMP_NUM_THREADS, which a worker sets, or else two, or one where there is only one core.
+    `device` is "auto", "cpu" or "cuda", for the whole process too; "auto" takes a GPU when there is one.
     """
 
-    def __init__(self, *, converter: str = "native", threads: int | None = None) -> None:
-        self._entry = CONVERTERS[converter]
-        self._threads = threads or min(2, os.cpu_count() or 1)
+    def __init__(self, *, converter: str = "native", threads: int | None = None, device: str = "auto") -> None:
+        self._entry, self._device = CONVERTERS[converter], device
+        self._threads = threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or min(2, os.cpu_count() or 1)
 
     @cached_property
     def _converter(self) -> Converter:
@@ -73,7 +74,12 @@ class Engine:
         os.environ.setdefault("GOMP_SPINCOUNT", "0")
         import torch
 
+        from ml import device
+        from ml.convnext import fast_dtype
+
         torch.set_num_threads(self._threads)
+        device.choose(self._device)
+        fast_dtype()  # timed here, before pieces of a sound share the cores
         converter: Converter = self._entry.load()()
         return converter
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ml.audio import Samples, resample
 from ml.config import ANALYSIS_RATE, FRAME_RATE, ModelConfig
 from ml.convnext import ConvNeXtBlock, fast_precision
+from ml.device import on_device, to_array
 from ml.spectral import hann, power
 
 WINDOW_SECONDS = 0.032
@@ -64,12 +65,12 @@ def enhanced(network: Enhancer, samples: Samples, rate: int, strength: float, lo
     """
     if strength <= 0.0 or not len(samples):
         return samples
-    heard = torch.from_numpy(resample(samples, rate, ANALYSIS_RATE))[None]
+    heard = on_device(resample(samples, rate, ANALYSIS_RATE))[None]
     size = network.config.enhancer.n_fft
     with fast_precision():
         gains = network(power(heard, size, size), torch.tensor([max(loud, 1e-10)]))
     gains = gains.clamp_min(10.0 ** (-strength * DEEPEST_DB / 20.0))
-    return np.asarray(masked(torch.from_numpy(samples)[None], gains, rate)[0], np.float32)
+    return to_array(masked(on_device(samples)[None], gains, rate)[0])
 
 
 def masked(samples: Tensor, gains: Tensor, rate: int) -> Tensor:

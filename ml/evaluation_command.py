@@ -71,6 +71,7 @@ def evaluate(chosen: argparse.Namespace, report: Report) -> str:
         preset=chosen.preset,
         retrieval=chosen.retrieval,
         threads=chosen.threads,
+        device=chosen.device,
         work=chosen.work,
         converter=chosen.converter,
         instant=chosen.instant,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ml.audio import Samples, resample
 from ml.config import ANALYSIS_RATE
+from ml.device import on_device, to_array
 from ml.spectral import loudness
 
 Array = NDArray[np.float32]
@@ -24,7 +24,7 @@ def levelled(samples: Samples, rate: int, wanted: Array, share: Array) -> Sample
     """
     if not share.any():
         return samples
-    present = loudness(torch.from_numpy(resample(samples, rate, ANALYSIS_RATE))[None])[0].numpy()
+    present = to_array(loudness(on_device(resample(samples, rate, ANALYSIS_RATE))[None])[0])
     move = share * np.clip(wanted - present[: len(wanted)], -FURTHEST_DB, FURTHEST_DB)
     move = np.convolve(np.pad(move, 2, mode="edge"), _WINDOW, mode="valid")
     times = np.arange(len(samples)) * ((len(wanted) - 1) / max(len(samples), 1))

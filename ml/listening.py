@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
 from numpy.typing import NDArray
 
 from ml import f0
 from ml.audio import Samples, blocks, frame_levels, read_span
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE
 from ml.converters.base import Report
+from ml.device import on_device, to_array
 from ml.enhancement import loud_power
 from ml.parallel import in_order
 from ml.rendering import Heard
@@ -57,7 +57,7 @@ def listen(
         return (
             track[inner],
             frame_levels(voice, ANALYSIS_RATE)[inner],
-            loudness(torch.from_numpy(voice)[None])[0].numpy()[inner],
+            to_array(loudness(on_device(voice)[None])[0])[inner],
         )
 
     heard = []

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ml.convnext import full_precision
-from ml.spectral import hann
+from ml.spectral import HANN_POWER, hann
 
 RESOLUTIONS = (2048, 1024, 512, 256)
 _FLOOR = 1e-3
@@ -60,7 +60,7 @@ def _magnitude(samples: Tensor, size: int) -> Tensor:
         samples, size, size // 4, size, hann(size), center=True, pad_mode="constant", return_complex=True
     )
     power = spectrum.real.square() + spectrum.imag.square()
-    return (power * (1.0 / float(hann(size).square().sum())) + 1e-10).sqrt()
+    return (power * (1.0 / (HANN_POWER * size)) + 1e-10).sqrt()
 
 
 def _bin_mask(size: int, sample_rate: int, bandwidth_hz: Tensor | None, batch: int) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ml.device import on_device
+
 _BLOCK = 100  # rows that one generator draws: enough to make its seeding cheap, few enough to waste little
 
 
@@ -15,12 +17,12 @@ def placed(seed: int, stream: int, start: int, count: int, columns: int) -> Tens
     """
     first, last = start // _BLOCK, (start + count - 1) // _BLOCK
     drawn = [
-        torch.randn(_BLOCK, columns, generator=_generator((seed * 1_000_003 + block) * 2 + stream))
+        torch.randn(_BLOCK, columns, generator=_generator((seed * 1_000_003 + block) * 2 + stream), device="cpu")
         for block in range(first, last + 1)
     ]
     begin = start - first * _BLOCK
-    return torch.cat(drawn)[begin : begin + count]
+    return on_device(torch.cat(drawn)[begin : begin + count])
 
 
 def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed % 2**63)
+    return torch.Generator("cpu").manual_seed(seed % 2**63)

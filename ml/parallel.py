@@ -14,17 +14,22 @@ from typing import TypeVar
 
 import torch
 
+from ml import device
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 @contextmanager
 def alone() -> Iterator[int]:
-    """Within the body torch uses one thread for a product; gives how many it may use, which pieces then share."""
+    """Within the body torch uses one thread for a product; gives how many it may use, which pieces then share.
+
+    On a GPU it is one: pieces would only wait for each other there.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield threads
+        yield 1 if device.kind() == "cuda" else threads
     finally:
         torch.set_num_threads(threads)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -53,7 +54,7 @@ class SpeakerEncoder(nn.Module):
         """Unit vector (dimensions,) of one signal (N,) at ANALYSIS_RATE, N > 0: the mean over pieces of 3 s."""
         count = max(1, round(samples.shape[-1] / _PIECE))
         size = min(_PIECE, samples.shape[-1])
-        starts = torch.linspace(0, samples.shape[-1] - size, count).long().tolist()
+        starts = np.linspace(0, samples.shape[-1] - size, count).astype(int).tolist()
         total = torch.zeros(self.config.speaker.dimensions)
         with fast_precision():
             for start in starts:

@@ -15,6 +15,8 @@ from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, MelConfig
 from ml.convnext import full_precision
 
 LOUDNESS_FLOOR_DB = -100.0
+HANN_POWER = 0.375
+"""Mean square of a periodic Hann window."""
 _WARP_KNEE_HZ, _HIGHEST_KNEE = 5500.0, 0.7
 _LOUDNESS_WINDOW = 640
 _LOUDNESS_FFT = 1024
@@ -47,7 +49,7 @@ def mel_filters(config: MelConfig, warp: float = 1.0) -> Tensor:
     vocal tract; the top is bent to end at ANALYSIS_RATE / 2 (VTLP: Jaitly and Hinton, 2013).
     """
     bins = torch.linspace(0, ANALYSIS_RATE / 2, config.n_fft // 2 + 1)
-    ends = hz_to_mel(torch.tensor([config.low_hz, config.high_hz]))
+    ends = hz_to_mel(torch.tensor([config.low_hz, config.high_hz], device="cpu"))
     points = bend(mel_to_hz(torch.linspace(float(ends[0]), float(ends[1]), config.bands + 2)), warp)
     left, centre, right = points[:-2], points[1:-1], points[2:]
     rise = (bins[:, None] - left) / (centre - left).clamp_min(1.0)
@@ -103,6 +105,6 @@ def loudness(samples: Tensor) -> Tensor:
     """A-weighted level of 40 ms frames in dB re full scale, (B, N) at ANALYSIS_RATE -> (B, T), >= -100 dB."""
     spectrum = power(samples, _LOUDNESS_FFT, _LOUDNESS_WINDOW)
     # Parseval: both halves of the spectrum, over the FFT's length and the window's energy.
-    scale = 2.0 / (_LOUDNESS_FFT * float(hann(_LOUDNESS_WINDOW).square().sum()))
+    scale = 2.0 / (_LOUDNESS_FFT * HANN_POWER * _LOUDNESS_WINDOW)
     level = (spectrum @ _a_weights()) * scale
     return 10.0 * torch.log10(level.clamp_min(10.0 ** (LOUDNESS_FLOOR_DB / 10.0)))

@@ -11,7 +11,6 @@ from collections import deque
 
 import numpy as np
 import scipy.signal
-import torch
 from numpy.typing import NDArray
 
 from ml import f0
@@ -20,6 +19,7 @@ from ml.catalog import PRESETS
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE
 from ml.converters.base import HIGHEST_OUTPUT_RATE, LOWEST_OUTPUT_RATE, Voice, VoiceTraits
 from ml.converters.streaming import HOP_FRAMES, MARGIN_FRAMES, WINDOW_FRAMES, StreamOptions, Window
+from ml.device import on_device, to_array
 from ml.errors import AudioError, EngineError
 from ml.rendering import gate, render_rate, rumble_filter
 from ml.spectral import loudness
@@ -133,7 +133,7 @@ class Stream:
     def _window(self) -> Window:
         """What the voice hears of this hop. Pitch that was settled stays; what comes after it is found anew."""
         near = self._heard[(PAST_FRAMES - MARGIN_FRAMES) * ANALYSIS_HOP :]
-        loud = loudness(torch.from_numpy(near)[None])[0, MARGIN_FRAMES : MARGIN_FRAMES + WINDOW_FRAMES].numpy()
+        loud = to_array(loudness(on_device(near)[None])[0, MARGIN_FRAMES : MARGIN_FRAMES + WINDOW_FRAMES])
         found = f0.extract(self._heard, ANALYSIS_RATE).f0[PAST_FRAMES : PAST_FRAMES + WINDOW_FRAMES]
         fresh = slice(SETTLED_FRAMES, SETTLED_FRAMES + HOP_FRAMES)
         self._steering.hear(found[fresh], loud[fresh])

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ml.config import FRAME_RATE, ModelConfig
 from ml.decoder import PULSE_REACH, Gains, fft_size, pulses_with_tails, responses
+from ml.device import on_device
 from ml.spectral import hann
 
 LEAD_FRAMES = 4
@@ -27,7 +28,7 @@ class SynthesisStream:
         self._size, self._step = fft_size(sample_rate), sample_rate // FRAME_RATE
         self.delay = self._size // 2
         self._window = hann(self._size)
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator("cpu").manual_seed(seed)
         self._phase = torch.zeros(1, dtype=torch.float64)
         # Two rows, pulses and noise; what one call makes new ends where its last frame's window does.
         self._span = (hop - 1) * self._step + self._size
@@ -55,7 +56,7 @@ class SynthesisStream:
         train, self._phase = pulses_with_tails(f0[None], self._rate, fresh, self._phase, self._size // 2 - self._step)
         self._source = torch.cat([self._source[:, fresh:], torch.zeros(2, fresh)], dim=1)
         self._source[0, -len(train[0]) :] += train[0]
-        white = torch.randn(fresh, generator=self._generator)
+        white = on_device(torch.randn(fresh, generator=self._generator, device="cpu"))
         self._source[1, self._span - fresh : self._span] = white
 
     def _overlap(self) -> Tensor:

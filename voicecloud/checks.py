@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
-from ml.catalog import CONVERTERS
+from ml.catalog import CONVERTERS, DEVICES
 from voicecloud.settings import env
 
 S3_NAMES = ("S3_BUCKET", "S3_ENDPOINT_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY")
@@ -63,6 +63,9 @@ def engine(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessag
     if settings.DEFAULT_CONVERTER not in CONVERTERS:
         hint = f"One of {', '.join(sorted(CONVERTERS))}."
         found.append(Error("DEFAULT_CONVERTER is unknown.", hint=hint, id="voicecloud.E006"))
+    if settings.ENGINE_DEVICE not in DEVICES:
+        hint = f"One of {', '.join(DEVICES)}."
+        found.append(Error("ENGINE_DEVICE is unknown.", hint=hint, id="voicecloud.E012"))
     for name in ("UPLOAD_MAX_BYTES", "UPLOAD_MAX_SECONDS", "JOB_HEARTBEAT_SECONDS"):
         if getattr(settings, name) <= 0:
             found.append(Error(f"{name} must be above 0.", hint="Unset it for the default.", id="voicecloud.E007"))

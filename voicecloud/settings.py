@@ -182,6 +182,7 @@ JOBS_INLINE = env.bool("JOBS_INLINE", default=False)  # unit tests: run a job at
 JOB_HEARTBEAT_SECONDS = env.int("JOB_HEARTBEAT_SECONDS", default=4)
 JOB_LOST_AFTER_SECONDS = env.int("JOB_LOST_AFTER_SECONDS", default=15)
 DEFAULT_CONVERTER = env.str("DEFAULT_CONVERTER", default="native")
+ENGINE_DEVICE = env.str("ENGINE_DEVICE", default="auto")
 
 # --- people ----------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"

@@ -92,7 +92,7 @@ def load_engine(converter: str) -> Engine:
     """Return this process's engine for a converter by name."""
     from ml.engine import Engine
 
-    return Engine(converter=converter)
+    return Engine(converter=converter, device=settings.ENGINE_DEVICE)
 
 
 class Run:

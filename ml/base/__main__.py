@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 
-from ml.errors import WeightsError
+from ml import device
+from ml.catalog import DEVICES
+from ml.errors import EngineError, WeightsError
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 
@@ -18,6 +20,11 @@ def main() -> int:
     """Parses the command line and runs one step. Returns the exit status."""
     arguments = _parser().parse_args()
     torch.set_num_threads(1)
+    try:
+        device.choose(arguments.device)
+    except EngineError as error:
+        print(error, file=sys.stderr)
+        return 2
     if arguments.command == "prepare":
         from ml.base.prepare import prepare
 
@@ -47,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ml.base", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/speech/train"), help="corpus with manifest.csv")
     parser.add_argument("--work", type=Path, default=Path(".work/base"), help="packed data and checkpoints")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where to train (default: on a GPU)")
     commands = parser.add_subparsers(dest="command", required=True)
     prepare = commands.add_parser("prepare", help="pack samples, pitch and phone labels")
     prepare.add_argument("--workers", type=int, default=1)

@@ -21,6 +21,7 @@ from ml.config import ANALYSIS_RATE, FRAME_RATE, ModelConfig
 from ml.content import ContentEncoder, retrieve
 from ml.convnext import fast_precision
 from ml.decoder import Decoder, synthesise
+from ml.device import on_device
 from ml.discriminators import Discriminators
 from ml.enhancement import Enhancer
 from ml.losses import adversarial_loss, discriminator_loss, feature_loss, spectral_loss
@@ -93,7 +94,7 @@ class Batches:
         self, pieces: Sequence[Piece], speeds: Sequence[float], rate: int, generator: np.random.Generator
     ) -> Batch:
         target, f0, _ = stack(pieces)
-        plain = torch.from_numpy(np.stack([to_analysis(piece.samples, rate, FRAMES) for piece in pieces]))
+        plain = on_device(np.stack([to_analysis(piece.samples, rate, FRAMES) for piece in pieces]))
         voices = [self.voice(p.item.utterance.speaker, s, generator) for p, s in zip(pieces, speeds, strict=True)]
         bandwidth = torch.tensor([rate / 2 * min(1.0, speed) * 0.97 for speed in speeds])
         content = self._content(plain, generator)
@@ -105,7 +106,7 @@ class Batches:
     @torch.no_grad()
     def _content(self, plain: Tensor, generator: np.random.Generator) -> Tensor:
         disturbed = colour(plain, generator)
-        clean = torch.from_numpy(generator.random((len(plain), 1)) < CLEAN_SHARE)
+        clean = on_device(generator.random((len(plain), 1)) < CLEAN_SHARE)
         spectrum = power(torch.where(clean, plain, disturbed), self.config.mel.n_fft, self.config.mel.window)
         mel = torch.cat(
             [
@@ -139,7 +140,7 @@ class Batches:
                 if sum(len(part) for part in found) >= POOL_SECONDS * ANALYSIS_RATE:
                     break
             samples = np.concatenate(found)[: POOL_SECONDS * ANALYSIS_RATE]
-            self._pools[speaker] = self.content.encode(torch.from_numpy(samples)[None])[0]
+            self._pools[speaker] = self.content.encode(on_device(samples)[None])[0]
         return self._pools[speaker]
 
     def voice(self, speaker: str, speed: float, generator: np.random.Generator) -> Tensor:
@@ -149,7 +150,7 @@ class Batches:
             spoken = self.by_speaker[speaker]
             picked = generator.choice(len(spoken), min(2, len(spoken)), replace=False)
             pieces = [cut(spoken[which], ANALYSIS_RATE, 3 * FRAME_RATE + 1, speed, generator) for which in picked]
-            embedded = [self.speaker.embed(torch.from_numpy(piece.samples)) for piece in pieces]
+            embedded = [self.speaker.embed(on_device(piece.samples)) for piece in pieces]
             self._voices[key] = nn.functional.normalize(torch.stack(embedded).mean(0), dim=-1)
         return self._voices[key]
 
@@ -170,7 +171,7 @@ class DecoderTraining:
         batch = self.batches.draw(JUDGED_BATCH if judged else BATCH, generator)
         with fast_precision():
             gains = self.decoder(batch.content, batch.f0, batch.level, batch.speaker)
-        phase = torch.from_numpy(generator.random(len(batch.f0)))
+        phase = on_device(generator.random(len(batch.f0)))
         made = synthesise(gains, batch.f0, batch.rate, batch.target.shape[-1], self.batches.config, phase=phase)
         spectra = spectral_loss(made, batch.target, batch.rate, batch.bandwidth)
         if not judged:

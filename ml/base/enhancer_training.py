@@ -17,6 +17,7 @@ from ml.base.prepare import Item
 from ml.base.sampling import curve, cut, probabilities, split_corpus, stack
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, ModelConfig
 from ml.convnext import fast_precision
+from ml.device import on_device, to_array
 from ml.enhancement import Enhancer, loud_power, masked
 from ml.losses import spectral_loss
 from ml.spectral import power
@@ -68,20 +69,20 @@ class EnhancerTraining:
         target, _, _ = stack(pieces)
         length = target.shape[-1]
         colour = curve(size, length // 2 + 1, 3.0, generator)
-        level = torch.from_numpy(10 ** (generator.normal(0, 5, (size, 1)) / 20)).float()
+        level = on_device(10 ** (generator.normal(0, 5, (size, 1)) / 20)).float()
         target = torch.fft.irfft(torch.fft.rfft(target) * colour, n=length) * level
         heard = torch.stack([_in_a_room(row, generator) for row in target])
         noise = torch.stack([self._noise(length, generator) for _ in range(size)])
-        drop = torch.from_numpy(generator.uniform(*SNR_DB, (size, 1))).float()
-        drop = torch.where(torch.from_numpy(generator.random((size, 1)) < CLEAN_SHARE), torch.tensor(90.0), drop)
+        drop = on_device(generator.uniform(*SNR_DB, (size, 1))).float()
+        drop = torch.where(on_device(generator.random((size, 1)) < CLEAN_SHARE), torch.tensor(90.0), drop)
         loud = heard.square().mean(-1, keepdim=True).sqrt()
         return target, heard + noise * loud * 10 ** (-drop / 20)
 
     def _noise(self, length: int, generator: np.random.Generator) -> Tensor:
         """Noise (length,) of power 1: coloured at random or as in a recorded room, swelling slowly, some with hum."""
-        white = torch.from_numpy(generator.standard_normal(length)).float()
+        white = on_device(generator.standard_normal(length)).float()
         if self.rooms and generator.random() < ROOM_SHARE:
-            shape = torch.from_numpy(self.rooms[int(generator.integers(len(self.rooms)))])[None, None]
+            shape = on_device(self.rooms[int(generator.integers(len(self.rooms)))])[None, None]
             shape = torch.nn.functional.interpolate(shape, size=length // 2 + 1, mode="linear")[0]
         else:
             shape = curve(1, length // 2 + 1, 8.0, generator)
@@ -89,7 +90,7 @@ class EnhancerTraining:
         noise = noise / noise.square().mean().sqrt().clamp_min(1e-9)
         if generator.random() < HUM_SHARE:
             noise = noise + _hum(length, generator)
-        swell = torch.from_numpy(generator.normal(0, generator.uniform(0, 6), 6)).float()[None, None]
+        swell = on_device(generator.normal(0, generator.uniform(0, 6), 6)).float()[None, None]
         swell = torch.nn.functional.interpolate(swell, size=length, mode="linear", align_corners=True)[0, 0]
         noise = noise * 10 ** (swell / 20)
         level = noise.square().mean().sqrt().clamp_min(1e-9)
@@ -98,7 +99,7 @@ class EnhancerTraining:
 
 
 def _loud(samples: Tensor) -> Tensor:
-    return torch.tensor(max(loud_power(frame_levels(samples.numpy(), ANALYSIS_RATE)), 1e-10))
+    return torch.tensor(max(loud_power(frame_levels(to_array(samples), ANALYSIS_RATE)), 1e-10))
 
 
 def _hum(length: int, generator: np.random.Generator) -> Tensor:
@@ -108,7 +109,7 @@ def _hum(length: int, generator: np.random.Generator) -> Tensor:
     tones = [
         generator.uniform(0, 1) / k * np.sin(2 * np.pi * (k * base * times + generator.random())) for k in range(1, 9)
     ]
-    return torch.from_numpy(np.sum(tones, axis=0) * generator.uniform(0.3, 2.0)).float()
+    return on_device(np.sum(tones, axis=0) * generator.uniform(0.3, 2.0)).float()
 
 
 def _in_a_room(samples: Tensor, generator: np.random.Generator) -> Tensor:
@@ -122,7 +123,7 @@ def _in_a_room(samples: Tensor, generator: np.random.Generator) -> Tensor:
     tail[: int(generator.uniform(0.002, 0.01) * ANALYSIS_RATE)] = 0
     tail *= 10 ** (-direct / 20) / max(1e-9, float(np.sqrt(np.square(tail).sum())))
     size = 1 << (len(samples) + count - 1).bit_length()
-    spectrum = torch.fft.rfft(samples, n=size) * torch.fft.rfft(torch.from_numpy(tail).float(), n=size)
+    spectrum = torch.fft.rfft(samples, n=size) * torch.fft.rfft(on_device(tail).float(), n=size)
     reverberant: Tensor = samples + torch.fft.irfft(spectrum, n=size)[: len(samples)]
     return reverberant
 

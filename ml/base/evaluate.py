@@ -50,7 +50,7 @@ def evaluate(data: Path, work: Path) -> dict[str, float]:
 
 def _phones_found(work: Path, content: ContentEncoder, held_out: Sequence[Item]) -> float:
     """`frame_accuracy`; for an adopted encoder that was not trained on, and so has no head, what its card says."""
-    if "phones" not in torch.load(work / "content.state", weights_only=True)["parts"]:
+    if "phones" not in torch.load(work / "content.state", weights_only=True, map_location="cpu")["parts"]:
         adopted = json.loads((work / ADOPTED).read_text(encoding="utf-8"))
         return float(adopted["held_out_phone_frame_accuracy"])
     phones = PhoneHead(content.config.content.dimensions)

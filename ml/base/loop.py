@@ -105,7 +105,7 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
 def _resume(plan: Run) -> tuple[int, float]:
     if not plan.state_path.exists():
         return 0, 0.0
-    state = torch.load(plan.state_path, weights_only=True)
+    state = torch.load(plan.state_path, weights_only=True, map_location=torch.get_default_device())
     known = state["parts"]
     # Weights that were adopted come without optimisers and heads; any other state must hold all that is trained.
     parts = {name: part for name, part in plan.parts.items() if name in known or not state.get("adopted")}
@@ -116,6 +116,6 @@ def _resume(plan: Run) -> tuple[int, float]:
 
 def load_part(work: Path, run_name: str, part: str, network: nn.Module) -> dict[str, float]:
     """Fills `network` from the state of an earlier training; returns its steps and seconds."""
-    state = torch.load(work / f"{run_name}.state", weights_only=True)
+    state = torch.load(work / f"{run_name}.state", weights_only=True, map_location=torch.get_default_device())
     network.load_state_dict(state["parts"][part])
     return {"steps": state["step"], "seconds": round(state["seconds"], 1)}

@@ -16,6 +16,7 @@ from ml.base.corpus import held_out_speakers
 from ml.base.labels import UNLABELLED
 from ml.base.prepare import Item, load_pack
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE
+from ml.device import on_device
 
 
 @dataclass(frozen=True)
@@ -78,16 +79,16 @@ def colour(samples: Tensor, generator: np.random.Generator, noise_share: float =
     level = samples.square().mean(-1, keepdim=True).sqrt()
     noise = torch.fft.irfft(torch.fft.rfft(torch.randn(batch, length)) * curve(batch, bins, 8.0, generator), n=length)
     noise = noise / noise.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
-    drop = torch.from_numpy(generator.uniform(8, 50, (batch, 1)).astype(np.float32))
-    use = torch.from_numpy((generator.random((batch, 1)) < noise_share).astype(np.float32))
-    gain = torch.from_numpy((10 ** (generator.normal(0, 5, (batch, 1)) / 20)).astype(np.float32))
+    drop = on_device(generator.uniform(8, 50, (batch, 1)).astype(np.float32))
+    use = on_device((generator.random((batch, 1)) < noise_share).astype(np.float32))
+    gain = on_device((10 ** (generator.normal(0, 5, (batch, 1)) / 20)).astype(np.float32))
     coloured: Tensor = torch.fft.irfft(spectrum, n=length) + use * noise * level * 10 ** (-drop / 20)
     return gain * coloured
 
 
 def curve(batch: int, bins: int, sigma_db: float, generator: np.random.Generator) -> Tensor:
     """Random smooth amplitudes (batch, bins) of a 7-point equaliser, each point of `sigma_db` around 0 dB."""
-    points = torch.from_numpy(generator.normal(0, sigma_db, (batch, 1, 7)).astype(np.float32))
+    points = on_device(generator.normal(0, sigma_db, (batch, 1, 7)).astype(np.float32))
     # Finer at the bottom, where speech has most of its detail: points are even on a square-root scale.
     smooth = torch.nn.functional.interpolate(points, size=512, mode="linear", align_corners=True)[:, 0]
     index = (torch.linspace(0, 1, bins).sqrt() * 511).long()
@@ -97,9 +98,9 @@ def curve(batch: int, bins: int, sigma_db: float, generator: np.random.Generator
 
 def stack(pieces: Sequence[Piece]) -> tuple[Tensor, Tensor, Tensor]:
     """Samples (B, N), f0 (B, T) and labels (B, T, int64) of pieces of one length and rate."""
-    samples = torch.from_numpy(np.stack([piece.samples for piece in pieces]))
-    f0 = torch.from_numpy(np.stack([piece.f0 for piece in pieces]))
-    labels = torch.from_numpy(np.stack([piece.labels for piece in pieces]).astype(np.int64))
+    samples = on_device(np.stack([piece.samples for piece in pieces]))
+    f0 = on_device(np.stack([piece.f0 for piece in pieces]))
+    labels = on_device(np.stack([piece.labels for piece in pieces]).astype(np.int64))
     return samples, f0, labels
 
 

@@ -16,6 +16,7 @@ from ml.base.prepare import Item
 from ml.base.sampling import Piece, colour, cut, split_corpus, stack, to_analysis
 from ml.config import ANALYSIS_RATE, ModelConfig
 from ml.convnext import fast_precision
+from ml.device import on_device
 from ml.speaker import SpeakerEncoder
 from ml.spectral import log_mel
 
@@ -101,7 +102,7 @@ def equal_error(encoder: SpeakerEncoder, items: Sequence[Item], per_speaker: int
     for speaker, spoken in group(items).items():
         for item in [item for item in spoken if item.utterance.seconds >= 2.0][:per_speaker]:
             samples = to_analysis(item.floats(), item.rate, len(item.f0))
-            embedded.append((speaker, encoder.embed(torch.from_numpy(samples))))
+            embedded.append((speaker, encoder.embed(on_device(samples))))
     pairs = [(float(a @ b), first == second) for (first, a), (second, b) in combinations(embedded, 2)]
     rate, threshold = _equal_error(pairs)
     names = sorted({speaker for speaker, _ in embedded})

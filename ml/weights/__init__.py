@@ -13,6 +13,7 @@ from ml import checkpoint
 from ml.config import ModelConfig
 from ml.content import ContentEncoder
 from ml.decoder import Decoder
+from ml.device import on_device
 from ml.discriminators import Discriminators
 from ml.enhancement import Enhancer
 from ml.errors import WeightsError
@@ -51,7 +52,7 @@ def load_base(folder: Path = FOLDER) -> Base:
         raise WeightsError("The base model's card is missing or damaged; install voicecloud again.") from error
     files = {name: _checked(folder / f"{name}.safetensors", sums.get(name)) for name in (*NETWORKS, LENDERS)}
     lent = files[LENDERS]
-    lenders = tuple(torch.split(lent["content"].float(), lent["frames"].tolist()))
+    lenders = tuple(torch.split(on_device(lent["content"].float()), lent["frames"].tolist()))
     networks = ContentEncoder(config), SpeakerEncoder(config), Decoder(config), Discriminators(), Enhancer(config)
     for name, network in zip(NETWORKS, networks, strict=True):
         checkpoint.fill(network, files[name])
