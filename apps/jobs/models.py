@@ -52,6 +52,8 @@ class Job(models.Model):
     attempt = models.PositiveIntegerField(default=0)  # how often a worker has claimed it
     checkpoint_attempt = models.PositiveIntegerField(default=0)  # the last attempt that kept a checkpoint
     checkpoint = models.FileField(upload_to=checkpoint_path, max_length=300, blank=True)  # the kept work folder
+    retries = models.PositiveSmallIntegerField(default=0)  # tries after faults that may pass
+    not_before = models.DateTimeField(null=True, blank=True)  # a queued job's next try
     worker = models.CharField(max_length=100, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
@@ -74,6 +76,9 @@ class Job(models.Model):
                 name="job_ended_at_matches_status",
             ),
             models.CheckConstraint(
+                condition=Q(not_before=None) | Q(status=Status.QUEUED), name="job_waits_only_while_queued"
+            ),
+            models.CheckConstraint(
                 condition=Q(progress__gte=0.0, progress__lte=1.0), name="job_progress_is_a_fraction"
             ),
         ]
@@ -87,10 +92,15 @@ class Job(models.Model):
         return self.status in ENDED
 
     def place_in_line(self) -> int | None:
-        """Return 1 for the next job of its queue to start, 2 for the one after ..., None when it is not waiting."""
-        if self.status != Status.QUEUED:
+        """Return 1 for the next job of its queue to start, 2 for the one after ..., None when it is not in line."""
+        if self.status != Status.QUEUED or self.not_before is not None:
             return None
-        return Job.objects.filter(queue=self.queue, status=Status.QUEUED, pk__lt=self.pk).count() + 1
+        ahead = Job.objects.filter(queue=self.queue, status=Status.QUEUED, not_before=None, pk__lt=self.pk)
+        return ahead.count() + 1
+
+    def seconds_to_retry(self) -> float:
+        """Return the time to the next try of a job that waits for one, in seconds."""
+        return max(0.0, (self.not_before - timezone.now()).total_seconds()) if self.not_before else 0.0
 
     def seconds_left(self) -> float | None:
         """Return the time to the end in seconds at this attempt's pace so far, None while too little is known."""

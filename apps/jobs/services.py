@@ -1,6 +1,7 @@
 """The life of a job. Every move is one conditional update: who changes no row has lost the race and does nothing.
 
-queued -> running by ``claim``; running -> queued by ``hand_back``; an unfinished job -> its one end by ``end``.
+queued -> running by ``claim``; running -> queued by ``hand_back`` and ``retry``; an unfinished job -> its one end by
+``end``.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 import django_rq
@@ -21,6 +22,7 @@ from redis.exceptions import RedisError
 
 from apps.accounts.models import User, Workspace
 from apps.jobs.events import publish
+from apps.jobs.faults import RETRY_AFTER
 from apps.jobs.folders import remove_folder
 from apps.jobs.models import ENDED, UNFINISHED, Artifact, Job, Status
 
@@ -31,6 +33,10 @@ MAX_DEATHS_WITHOUT_PROGRESS = 12
 # Cooperative stop first; the worker ends what has not stopped by then.
 HARD_STOP_AFTER_SECONDS = 3.0
 Task = Callable[[int], None]
+
+
+def _due(now: datetime) -> Q:
+    return Q(not_before=None) | Q(not_before__lte=now)
 
 
 def submit(
@@ -90,9 +96,11 @@ def enqueue(job: Job, *, first: bool = False) -> None:
 
 
 def claim(job_pk: int, *, worker: str) -> Job | None:
-    """Make the queued job this worker's, as a new attempt; None when it is not queued: taken, ended or gone."""
+    """Make the queued job this worker's, as a new attempt; None when it cannot be had: taken, ended, gone or waiting
+    for its next try."""
     now = timezone.now()
-    claimed = Job.objects.filter(pk=job_pk, status=Status.QUEUED).update(
+    claimed = Job.objects.filter(_due(now), pk=job_pk, status=Status.QUEUED).update(
+        not_before=None,
         status=Status.RUNNING,
         attempt=F("attempt") + 1,
         worker=worker[:100],
@@ -115,18 +123,24 @@ def beat(job_pk: int, *, worker: str) -> None:
 def end(job_pk: int, *, status: Status, message: str = "", error_id: str = "", attempt: int | None = None) -> bool:
     """End the job; the only way a job stops. Say whether this call was the one that did.
 
-    Done is reached only from running. With ``attempt`` only that attempt can end it: a worker that was given up for
-    lost and comes back changes nothing.
+    Done is reached only from running. With ``attempt`` only that attempt can end it, while it runs: a worker that was
+    given up for lost and comes back changes nothing, also when its job waits in the queue again.
     """
     if status not in ENDED:
         raise ValueError(f"{status} is not an end")
-    rows = Job.objects.filter(pk=job_pk, status__in=UNFINISHED if status != Status.DONE else [Status.RUNNING])
+    begun = status == Status.DONE or attempt is not None
+    rows = Job.objects.filter(pk=job_pk, status__in=[Status.RUNNING] if begun else UNFINISHED)
     if attempt is not None:
         rows = rows.filter(attempt=attempt)
     progress = {"progress": 1.0} if status == Status.DONE else {}
     with transaction.atomic():
         if not rows.update(
-            status=status, message=message[:500], error_id=error_id, ended_at=timezone.now(), **progress
+            status=status,
+            message=message[:500],
+            error_id=error_id,
+            ended_at=timezone.now(),
+            not_before=None,
+            **progress,
         ):
             return False
         job = Job.objects.get(pk=job_pk)
@@ -183,6 +197,35 @@ def hand_back(job: Job, *, reason: str) -> bool:
     return bool(back)
 
 
+def retry(job: Job, *, what: str, error_id: str) -> bool:
+    """Try a running job again later, after a fault that may pass; end it as failed when it was tried often enough.
+
+    ``job`` is this attempt's row, ``what`` could not be had, in words for the user. Say whether it will be tried.
+    """
+    if job.retries >= len(RETRY_AFTER):
+        sentence = f"{what} could not be had, again and again, so we gave up (error {error_id})."
+        end(job.pk, status=Status.FAILED, message=sentence, error_id=error_id, attempt=job.attempt)
+        return False
+    wait = RETRY_AFTER[job.retries]
+    with transaction.atomic():
+        mine = Job.objects.filter(pk=job.pk, status=Status.RUNNING, attempt=job.attempt, cancel_requested_at=None)
+        back = mine.update(
+            status=Status.QUEUED,
+            worker="",
+            message=f"{what} could not be had; it goes on by itself.",
+            retries=F("retries") + 1,
+            not_before=timezone.now() + wait,
+        )
+        if back:
+            publish(job)
+    if not back:
+        # Asked to stop meanwhile, or not this attempt's any more: then this changes nothing either.
+        end(job.pk, status=Status.CANCELLED, message="Cancelled.", attempt=job.attempt)
+        return False
+    log.warning("job %s: attempt %s failed by a fault that may pass, again in %s", job.code, job.attempt, wait)
+    return True
+
+
 def requeue(job: Job) -> bool:
     """Run a failed or cancelled job again, from the start of its life; False when it stands otherwise."""
     with transaction.atomic():
@@ -194,6 +237,7 @@ def requeue(job: Job) -> bool:
             progress=0.0,
             cancel_requested_at=None,
             ended_at=None,
+            retries=0,
             checkpoint_attempt=F("attempt"),
         )
         if again:
@@ -224,7 +268,8 @@ def _sweep_lost() -> int:
 def _sweep_forgotten() -> int:
     count = 0
     for name in QUEUES:
-        waiting = list(Job.objects.filter(queue=name, status=Status.QUEUED).order_by("pk"))
+        due = Job.objects.filter(_due(timezone.now()), queue=name, status=Status.QUEUED)
+        waiting = list(due.order_by("pk"))
         if not waiting:
             continue
         known = {rq_id[:36] for rq_id in django_rq.get_queue(name).job_ids}

@@ -24,7 +24,7 @@ from django.utils import timezone
 from rq.timeouts import JobTimeoutException
 
 from apps.errors import Refused
-from apps.jobs import services
+from apps.jobs import faults, services
 from apps.jobs.events import publish
 from apps.jobs.folders import folder_of
 from apps.jobs.models import Artifact, Job, Status
@@ -44,7 +44,7 @@ def task(body: Callable[[Run], None]) -> services.Task:
     """Make a body into what a queue can call: ``f(job_pk)`` claims the job, runs the body and ends the job once.
 
     A refusal or an unusable file fails the job with its own sentence; anything else that raises is our fault, logged
-    under an id that the user is told.
+    under an id. If it may pass by itself the job is tried again later, else the user is told the id.
     """
 
     @wraps(body)
@@ -70,9 +70,12 @@ def task(body: Callable[[Run], None]) -> services.Task:
             run.end(Status.CANCELLED, message="Cancelled.")
         except JobTimeoutException:
             run.end(Status.FAILED, message=too_long(job))
-        except Exception:  # the door of the job: whatever comes is our fault, and told as such
+        except Exception as error:  # the door of the job: whatever comes is our fault, and told as such
             error_id = uuid.uuid4().hex
             log.exception("job %s: error %s", job.code, error_id)
+            if (what := faults.passing(error)) is not None:
+                services.retry(job, what=what, error_id=error_id)
+                return
             sentence = f"Something went wrong on our side (error {error_id})."
             run.end(Status.FAILED, message=sentence, error_id=error_id)
         finally:

@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+import botocore.exceptions
 import numpy
 import torch
 
@@ -105,3 +106,8 @@ def write_when_told(run: Run) -> None:
         time.sleep(0.01)
     with run.result():
         pass
+
+
+@task
+def lose_the_storage(run: Run) -> None:
+    raise botocore.exceptions.EndpointConnectionError(endpoint_url="https://s3.example.com")
