@@ -254,8 +254,11 @@ def fitted(batch: int, clip_samples: float, available: int) -> int:
 
 
 def thinned(pool: Tensor, most: int) -> Tensor:
-    """Every so many-th of the frames (P, D), so that at most `most` are left."""
-    return pool[:: max(1, math.ceil(len(pool) / most))]
+    """Every so many-th second of the frames (P, D): at most `most`, nearly all beside their neighbours."""
+    if len(pool) <= most:
+        return pool
+    seconds = torch.arange(len(pool), device=pool.device) // FRAME_RATE
+    return pool[seconds % math.ceil(len(pool) / most) == 0][:most]
 
 
 def _schedule(index: int, steps: int) -> float:

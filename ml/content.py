@@ -9,6 +9,10 @@ from ml.config import ModelConfig
 from ml.convnext import ConvNeXtBlock, fast_precision
 from ml.spectral import log_mel
 
+NEIGHBOURHOOD = 2
+"""Frames on each side that count when retrieval says which frames are near each other."""
+_RETRIEVED = 512  # frames at once
+
 
 class ContentEncoder(nn.Module):
     """Log-mel (B, T, mel bands) -> content z (B, T, dimensions), each frame of zero mean and unit variance.
@@ -49,16 +53,26 @@ class ContentEncoder(nn.Module):
 def retrieve(z: Tensor, pool: Tensor, ratio: float | Tensor, neighbours: int = 4) -> Tensor:
     """Moves z (T, D) by `ratio` (0..1; one for all, or (T, 1)) towards the mean of its nearest frames in `pool` (P, D).
 
-    Neighbours are weighted by the softmax of their cosine similarity over 0.1, as in kNN-VC (Baas et al., 2023)
-    with RVC's idea of a ratio. Both z and pool are rows of unit variance, so the product is the cosine.
+    What is near is said by the mean cosine of a frame and the NEIGHBOURHOOD before and after it: a frame alone is
+    taken for another phone's more often. The nearest are weighted by the softmax of that over 0.1, as in kNN-VC (Baas
+    et al., 2023) with RVC's idea of a ratio. Both z and pool are rows of unit variance, so a product is the cosine.
     """
     if not torch.as_tensor(ratio).gt(0).any():
         return z
-    count = min(neighbours, pool.shape[0])
-    found = torch.empty_like(z)
-    for start in range(0, z.shape[0], 1024):
-        similarity = z[start : start + 1024] @ pool.T / z.shape[-1]
-        value, index = similarity.topk(count, dim=-1)
+    count, frames, known = min(neighbours, len(pool)), len(z), _with_edges(pool)
+    around, found = _with_edges(z), torch.empty_like(z)
+    for start in range(0, frames, _RETRIEVED):
+        end = min(start + _RETRIEVED, frames)
+        near = around[start : end + 2 * NEIGHBOURHOOD] @ known.T
+        similarity = near[: end - start, : len(pool)].clone()
+        for shift in range(1, 2 * NEIGHBOURHOOD + 1):
+            similarity += near[shift : shift + end - start, shift : shift + len(pool)]
+        value, index = (similarity / (z.shape[-1] * (2 * NEIGHBOURHOOD + 1))).topk(count, dim=-1)
         weight = torch.softmax(value / 0.1, dim=-1)
-        found[start : start + 1024] = (pool[index] * weight.unsqueeze(-1)).sum(1)
+        found[start:end] = (pool[index] * weight.unsqueeze(-1)).sum(1)
     return z + ratio * (found - z)
+
+
+def _with_edges(z: Tensor) -> Tensor:
+    """Rows (T, D) with the first and the last again NEIGHBOURHOOD times before and after them."""
+    return torch.cat([z[:1].expand(NEIGHBOURHOOD, -1), z, z[-1:].expand(NEIGHBOURHOOD, -1)])

@@ -89,7 +89,7 @@ class ConvertOptions:
     """
 
     pitch: float | Literal["auto"] = "auto"
-    retrieval: float = 0.5
+    retrieval: float = 0.8
     denoise: float = 0.5
     formant: float = 0.0
     protection: float = 0.0

@@ -27,7 +27,7 @@ class StreamOptions:
     """
 
     pitch: float | Literal["auto"] = "auto"
-    retrieval: float = 0.5
+    retrieval: float = 0.8
     preset: str = "balanced"
     seed: int = 0
 

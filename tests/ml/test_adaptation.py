@@ -91,10 +91,12 @@ def test_float32_differs_from_bfloat16_only_by_rounding(takes: list[Path]) -> No
 
 
 def test_a_pool_is_thinned_evenly_and_never_beyond_its_size() -> None:
-    pool = torch.arange(10.0)[:, None]
-    assert thinned(pool, 10) is not None and len(thinned(pool, 10)) == 10
-    assert thinned(pool, 4)[:, 0].tolist() == [0.0, 3.0, 6.0, 9.0]
-    assert len(thinned(pool, 100)) == 10
+    pool = torch.arange(1000.0)[:, None]
+    assert torch.equal(thinned(pool, 1000), pool)
+    kept = thinned(pool, 400)[:, 0]
+    assert len(kept) == 400 and set((kept // 100).tolist()) == {0, 3, 6, 9}
+    assert (kept.diff() == 1).sum() == 396  # all but the three jumps
+    assert len(thinned(pool, 350)) <= 350 and len(thinned(pool[:10], 100)) == 10
 
 
 @pytest.mark.parametrize("denoise", [0.0, 0.5])

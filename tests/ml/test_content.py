@@ -42,12 +42,26 @@ def test_a_piece_with_its_context_gives_the_same_content_as_the_whole() -> None:
 def test_retrieval_moves_content_to_the_pool_by_its_ratio() -> None:
     torch.manual_seed(0)
     normal = torch.nn.functional.layer_norm
-    pool, z = normal(torch.randn(500, 64), (64,)), normal(torch.randn(2000, 64), (64,))
+    pool = normal(torch.randn(500, 64), (64,))
+    z = normal(torch.cat([pool[50:450]] * 3) + 1.5 * torch.randn(1200, 64), (64,))
     assert torch.equal(retrieve(z, pool, 0.0), z)
     near = [(retrieve(z, pool, ratio) @ pool.T).max(-1).values.mean() for ratio in (0.0, 0.3, 0.6)]
     assert near[0] < near[1] < near[2]
     assert torch.allclose(retrieve(pool, pool, 1.0, neighbours=1), pool, atol=1e-5)
     assert retrieve(z, pool[:2], 0.5).shape == z.shape
+
+
+def test_what_is_near_is_said_by_the_frames_around_too() -> None:
+    torch.manual_seed(0)
+    normal = torch.nn.functional.layer_norm
+    before, after, frame, other = normal(torch.randn(4, 64), (64,))
+    nearly = normal(frame + 0.1 * torch.randn(64), (64,))
+    # The same frame among strangers, and nearly the same one among its own neighbours.
+    pool = torch.stack([other, other, frame, other, other, before, before, nearly, after, after])
+    z = torch.stack([before, before, frame, after, after])
+    assert torch.allclose(retrieve(z, pool, 1.0, neighbours=1)[2], nearly, atol=1e-5)
+    pieces = torch.cat([retrieve(torch.randn(3, 64), pool, 1.0), retrieve(torch.randn(1300, 64), pool, 1.0)])
+    assert torch.isfinite(pieces).all()
 
 
 @pytest.mark.parametrize("dilation", [1, 3])
