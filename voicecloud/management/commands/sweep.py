@@ -12,13 +12,19 @@ from django.db import close_old_connections
 from redis.exceptions import RedisError
 
 from apps.accounts.services import erase_due_workspaces
-from apps.jobs import folders, services
+from apps.jobs import folders, orphans, services
 from apps.voices.services.uploads import sweep_uploads
 
 log = logging.getLogger(__name__)
 SELDOM_SECONDS = 600.0
 OFTEN: tuple[Callable[[], Any], ...] = (services.sweep,)
-SELDOM: tuple[Callable[[], Any], ...] = (services.expire, folders.tidy, sweep_uploads, erase_due_workspaces)
+SELDOM: tuple[Callable[[], Any], ...] = (
+    services.expire,
+    folders.tidy,
+    sweep_uploads,
+    erase_due_workspaces,
+    orphans.sweep_orphans,
+)
 
 
 class Command(BaseCommand):
