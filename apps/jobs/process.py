@@ -31,7 +31,7 @@ from django.utils.module_loading import autodiscover_modules
 from redis.exceptions import RedisError
 from rq.worker import SpawnWorker, Worker
 
-from apps.jobs import folders, services
+from apps.jobs import folders, presence, services
 from apps.jobs.lifeline import die_with_parent
 from apps.jobs.models import Job, Status
 from apps.jobs.worker import too_long
@@ -40,6 +40,8 @@ from ml.catalog import CONVERTERS
 log = logging.getLogger(__name__)
 # Seconds after its limit before a work-horse that does not listen is killed, or one whose job has been taken away.
 GRACE_SECONDS = 3.0
+# RQ waits for a job for 15 s less than this, and says that the worker lives each time: every second.
+_WORKER_TTL = 16
 
 
 class ForkingWorker(Worker):
@@ -48,6 +50,16 @@ class ForkingWorker(Worker):
     claimed = False
     beaten_at = 0.0
     stray_since: float | None = None
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Say that this worker lives: RQ calls it every second, idle or not."""
+        super().heartbeat(timeout, pipeline)
+        presence.say(self.connection if pipeline is None else pipeline, self.queue_names(), self.name)
+
+    def register_death(self) -> None:
+        """Leave the list of the living at once when told to stop."""
+        super().register_death()  # type: ignore[no-untyped-call]
+        presence.leave(self.connection, self.queue_names(), self.name)
 
     def fork_work_horse(self, job: Any, queue: Any) -> None:
         """Start the work-horse; no database connection may be shared with it."""
@@ -164,4 +176,5 @@ def make_worker(queue: str) -> ForkingWorker:
         connection=redis_queue.connection,
         name=f"{queue}-{socket.gethostname()[:60]}-{os.getpid()}-{secrets.token_hex(3)}",
         job_monitoring_interval=1,
+        worker_ttl=_WORKER_TTL,
     )

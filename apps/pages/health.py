@@ -7,10 +7,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooSlow
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import django_rq
 import redis
 from django.conf import settings
 from django.core.files.storage import default_storage
@@ -18,14 +16,17 @@ from django.db import connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from rq import Worker
+
+from apps.jobs import presence
 
 log = logging.getLogger(__name__)
 LIMIT_SECONDS = 2.0
-# A worker says that it lives at least this often; one killed outright stays on the list until its entry expires.
-WORKER_SEEN_WITHIN = timedelta(seconds=120)
 # Bounded, so that a service that hangs cannot pile up threads: then there is no free one, and the check fails too.
 _threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="readyz")
+
+
+class NotReady(Exception):
+    """Something is missing, in words that may be told to whoever asks."""
 
 
 def _database() -> None:
@@ -48,15 +49,10 @@ def _storage() -> None:
 def _workers() -> None:
     if settings.JOBS_INLINE:
         return
-    since = datetime.now(UTC) - WORKER_SEEN_WITHIN
-    seen: set[str] = set()
-    for worker in Worker.all(connection=django_rq.get_connection("default")):
-        heartbeat = worker.last_heartbeat
-        if heartbeat and heartbeat.replace(tzinfo=heartbeat.tzinfo or UTC) > since:
-            seen.update(worker.queue_names())
-    missing = sorted(set(settings.RQ_QUEUES) - seen)
+    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=LIMIT_SECONDS) as wire:
+        missing = sorted(set(settings.RQ_QUEUES) - set(presence.workers(wire)))
     if missing:
-        raise RuntimeError(f"no worker for {', '.join(missing)}")
+        raise NotReady(f"no worker for {', '.join(missing)}")
 
 
 CHECKS: dict[str, Callable[[], None]] = {
@@ -73,8 +69,12 @@ def _outcome(name: str, future: Future[None], deadline: float) -> dict[str, Any]
     except TooSlow:
         log.error("readyz: %s took more than %s s", name, LIMIT_SECONDS)
         return {"ok": False, "reason": f"no answer within {LIMIT_SECONDS:.0f} s"}
-    except Exception:  # whatever is wrong with a service, it is not ready; the reason is in the log
-        log.exception("readyz: %s failed", name)
+    except NotReady as error:
+        log.error("readyz: %s", error)
+        return {"ok": False, "reason": str(error)}
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with a service, it is not ready
+        # A line, not a traceback: monitors ask every few seconds, and where it was raised says nothing new.
+        log.error("readyz: %s failed: %s: %s", name, type(error).__name__, error)
         return {"ok": False, "reason": "failed; see the log"}
     return {"ok": True}
 

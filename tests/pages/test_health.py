@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import django_rq
 import pytest
 from django.test import Client
-from rq import SimpleWorker
 
+from apps.jobs import presence
+from apps.jobs.process import make_worker
 from apps.pages import health
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,17 +33,21 @@ def test_all_is_ready_when_all_is_there() -> None:
 def test_a_worker_for_each_queue_must_have_been_seen(settings: Any) -> None:
     settings.JOBS_INLINE = False
     assert ready()[1]["workers"]["ok"] is False
-    gpu = SimpleWorker([django_rq.get_queue("gpu")], connection=django_rq.get_connection("gpu"))
-    default = SimpleWorker([django_rq.get_queue("default")], connection=django_rq.get_connection("default"))
+    gpu, default = make_worker("gpu"), make_worker("default")
     gpu.register_birth()
-    assert ready()[0] == 503, "one queue has nobody"
+    gpu.heartbeat()
+    assert ready()[1]["workers"] == {"ok": False, "reason": "no worker for default"}
     default.register_birth()
+    default.heartbeat()
     assert ready()[0] == 200
-    long_ago = (datetime.now(UTC) - timedelta(seconds=200)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    default.connection.hset(default.key, "last_heartbeat", long_ago)
-    assert ready()[0] == 503, "killed long ago"
+    time.sleep(presence.ALIVE_SECONDS + 0.2)
+    assert ready()[0] == 503, "killed: silent for longer than a living worker ever is"
+    gpu.heartbeat()
+    default.heartbeat()
+    assert ready()[0] == 200, "back again"
     gpu.register_death()
     default.register_death()
+    assert ready()[1]["workers"]["reason"] == "no worker for default, gpu"
 
 
 @pytest.mark.parametrize("name", ["database", "redis", "storage", "workers"])
