@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable
-from contextvars import ContextVar
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import resolve_url
 
+from apps import logs
 from apps.errors import Refused
 from voicecloud.errors import say
 
-request_id: ContextVar[str] = ContextVar("request_id", default="-")
 GetResponse = Callable[[HttpRequest], HttpResponse]
-
-
-class RequestIdFilter(logging.Filter):
-    """Adds the request's id to each log record."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = request_id.get()
-        return True
 
 
 class RequestIdMiddleware:
@@ -37,7 +27,8 @@ class RequestIdMiddleware:
         code = uuid.uuid4().hex
         request.request_id = code  # type: ignore[attr-defined]  # the page of a fault of ours shows it
         # Never set back: Django logs a 4xx after all middleware, and the next request sets its own.
-        request_id.set(code)
+        logs.request_id.set(code)
+        logs.workspace.set(logs.NOBODY)
         response = self.get_response(request)
         response["X-Request-ID"] = code
         return response

@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django_htmx.middleware import HtmxDetails
 
+from apps import logs
 from apps.accounts.models import Membership, User, Workspace
 
 P = ParamSpec("P")
@@ -50,6 +51,7 @@ def member(role: str) -> Callable[[View[P]], Callable[..., HttpResponseBase]]:
             if not membership.may(role):
                 raise PermissionDenied
             request.workspace, request.membership = membership.workspace, membership
+            logs.workspace.set(membership.workspace.slug)
             if request.session.get(LAST_WORKSPACE) != slug:
                 request.session[LAST_WORKSPACE] = slug
             return view(request, *args, **kwargs)

@@ -20,6 +20,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from redis.exceptions import RedisError
 
+from apps import logs
 from apps.accounts.models import User, Workspace
 from apps.jobs.events import publish
 from apps.jobs.faults import RETRY_AFTER
@@ -65,6 +66,7 @@ def submit(
         queue=queue,
         url=url,
         time_limit=time_limit,
+        request_id=logs.request_id.get(),
     )
     if settings.JOBS_INLINE:
         transaction.on_commit(lambda: task(job.pk))

@@ -23,6 +23,7 @@ from django.db.models.fields.files import FieldFile
 from django.utils import timezone
 from rq.timeouts import JobTimeoutException
 
+from apps import logs
 from apps.errors import Refused
 from apps.jobs import faults, services
 from apps.jobs.events import publish
@@ -55,6 +56,7 @@ def task(body: Callable[[Run], None]) -> services.Task:
             return
         if worker is not None:
             os.nice(NICENESS)
+        belong_to(job)
         run = Run(job)
         try:
             run.open()
@@ -82,6 +84,13 @@ def task(body: Callable[[Run], None]) -> services.Task:
             run.close()
 
     return perform
+
+
+def belong_to(job: Job) -> None:
+    """Let all that is logged from here on carry the job, its workspace and the request that it came from."""
+    logs.job.set(str(job.code))
+    logs.workspace.set(job.workspace.slug)
+    logs.request_id.set(job.request_id or logs.NOBODY)
 
 
 def too_long(job: Job) -> str:
