@@ -23,7 +23,8 @@ django_settings.STORAGES = {
 django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 # A file as in production: SQLite's memory databases answer "locked" at once where a file waits its turn.
-django_settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(own_state.DATA / "test.sqlite3")
+if django_settings.DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    django_settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(own_state.DATA / "test.sqlite3")
 
 PASSWORD = "correct-horse-battery"
 

@@ -74,7 +74,7 @@ DATA = Path(tempfile.mkdtemp(prefix="vct-"))
 os.environ.update(
     VOICECLOUD_DATA=str(DATA),
     REDIS_URL=f"unix://{DATA}/redis.sock?db=0",
-    DATABASE_URL=f"sqlite:///{DATA}/db.sqlite3",
+    DATABASE_URL=os.environ.get("TEST_DATABASE_URL") or f"sqlite:///{DATA}/db.sqlite3",
     SITE_URL="http://127.0.0.1:8000",
     EMAIL_URL="memorymail://",
     JOBS_INLINE="true",
@@ -86,6 +86,14 @@ os.environ.update(
     OMP_NUM_THREADS="1",
     OMP_WAIT_POLICY="PASSIVE",
 )
-for name in ("S3_BUCKET", "BEHIND_PROXY", "ALLOWED_HOSTS", "UPLOAD_MAX_BYTES", "UPLOAD_MAX_SECONDS"):
+for name in (
+    "S3_BUCKET",
+    "BEHIND_PROXY",
+    "LOG_FORMAT",
+    "ENGINE_DEVICE",
+    "ALLOWED_HOSTS",
+    "UPLOAD_MAX_BYTES",
+    "UPLOAD_MAX_SECONDS",
+):
     os.environ.pop(name, None)
 atexit.register(_stop, start_valkey(DATA), DATA)
