@@ -249,6 +249,7 @@ def test_storage_settings_are_complete_together(
         ("REDIS_URL", "localhost:6379", "voicecloud.E004"),
         ("SITE_URL", "voice.example.com", "voicecloud.E005"),
         ("DEFAULT_CONVERTER", "magic", "voicecloud.E006"),
+        ("ENGINE_DEVICE", "abacus", "voicecloud.E012"),
         ("UPLOAD_MAX_BYTES", 0, "voicecloud.E007"),
         ("JOB_LOST_AFTER_SECONDS", 8, "voicecloud.E008"),
     ],
