@@ -4,7 +4,7 @@
     python benchmarks/preflight_error.py --figures held-out.json --held-out DIR
 
 The figures are those of `python -m ml evaluate` for the same set. Every voice's training recordings are sliced and
-graded as the site does; the prediction is compared with the mean over the voice's conversions. The error is that of a
+graded as the site does; each grade is compared with the mean over the voice's conversions. The error is that of a
 straight line fitted to all other voices (leave-one-out), beside that of guessing their mean.
 """
 
@@ -28,7 +28,7 @@ from ml.corpora import Trial, development_trials, held_out_trials
 from ml.decode import decode
 from ml.engine import Engine
 from ml.errors import AudioError
-from ml.preflight import Preflight
+from ml.takes import TakeInfo
 from ml.weights import CARD, FOLDER
 
 Array = NDArray[np.float64]
@@ -52,17 +52,21 @@ def main() -> None:
     engine, found = Engine(threads=1), {}
     for trial in trials:
         if trial.name in measured:
-            found[trial.name] = _promised(engine, trial)
-    print(f"| voice | usable s | predicted | {' | '.join(MEASURED.values())} |\n|---|---|---|---|---|---|")
-    for name, report in found.items():
-        figures = " | ".join(f"{measured[name][key]:.2f}" for key in MEASURED)
-        print(f"| {name} | {report.usable_seconds:.0f} | {report.quality:.2f} | {figures} |")
-    print("\n| measure | correlation | error of the prediction | error of guessing the mean |\n|---|---|---|---|")
-    predicted = np.array([report.quality for report in found.values()])
+            found[trial.name] = _graded(engine, trial)
+    grades = list(next(iter(found.values())))
+    print(f"| voice | {' | '.join(grades)} | {' | '.join(MEASURED.values())} |")
+    print("|---|" + "---|" * (len(grades) + len(MEASURED)))
+    for name, graded in found.items():
+        row = [*graded.values(), *(measured[name][key] for key in MEASURED)]
+        print(f"| {name} | {' | '.join(f'{value:.2f}' for value in row)} |")
+    print("\n| measure | mean | grade | correlation | error with the grade | error of guessing the mean |")
+    print("|---|---|---|---|---|---|")
     for key, title in MEASURED.items():
         values = np.array([measured[name][key] for name in found])
-        correlation = float(np.corrcoef(predicted, values)[0, 1])
-        print(f"| {title} | {correlation:.2f} | {_left_out(predicted, values):.3f} | {_left_out(None, values):.3f} |")
+        for grade in grades:
+            graded_by = np.array([row[grade] for row in found.values()])
+            fit = f"{np.corrcoef(graded_by, values)[0, 1]:.2f} | {_left_out(graded_by, values):.3f}"
+            print(f"| {title} | {values.mean():.3f} | {grade} | {fit} | {_left_out(None, values):.3f} |")
 
 
 def _measured(path: Path) -> dict[str, dict[str, float]]:
@@ -74,8 +78,9 @@ def _measured(path: Path) -> dict[str, dict[str, float]]:
     return {name: {key: float(np.mean([row[key] for row in own])) for key in MEASURED} for name, own in rows.items()}
 
 
-def _promised(engine: Engine, trial: Trial) -> Preflight:
-    takes = []
+def _graded(engine: Engine, trial: Trial) -> dict[str, float]:
+    """What may tell how good a voice will be, before it is trained."""
+    takes: list[TakeInfo] = []
     with TemporaryDirectory() as folder:
         for index, clip in enumerate(trial.training):
             place = Path(folder) / str(index)
@@ -88,7 +93,17 @@ def _promised(engine: Engine, trial: Trial) -> Preflight:
                 takes += engine.slice(place / "recording.flac", place)
             except AudioError as error:
                 print(f"{trial.name}: {error}", file=sys.stderr)
-        return engine.preflight(takes)
+        report = engine.preflight(takes)
+    usable = [take for take in takes if take.usable]
+    low, high = min(take.f0_low_hz for take in usable), max(take.f0_high_hz for take in usable)
+    return {
+        "rating": report.quality,
+        "usable s": report.usable_seconds,
+        "SNR dB": float(np.median([take.snr_db for take in usable])),
+        "reverberation s": float(np.median([take.reverberation for take in usable])),
+        "pitch octaves": float(np.log2(high / low)),
+        "lowest pitch Hz": low,
+    }
 
 
 def _left_out(predicted: Array | None, values: Array) -> float:

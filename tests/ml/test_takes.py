@@ -106,14 +106,14 @@ def _take(**changes: object) -> dict[str, object]:
 def test_a_minute_of_clean_lively_speech_promises_a_good_voice() -> None:
     found = preflight([_take() for _ in range(6)], same_speaker=0.7)
     assert (found.usable_seconds, found.outliers) == (60.0, [])
-    assert found.predicted_quality == "very good"
+    assert found.rating == "very good" and found.likeness is not None and 0 < found.likeness_error < 0.1
     assert found.missing == ["No notes above C4; sing a few if the voice shall sing higher."]
 
 
 def test_little_noisy_ringing_speech_promises_less_and_says_why() -> None:
     poor = [_take(snr_db=15.0, reverberation=0.8, end=5.0, f0_low_hz=120.0, f0_high_hz=150.0)]
     found = preflight(poor, same_speaker=0.7)
-    assert found.predicted_quality == "poor"
+    assert found.rating == "poor" and found.likeness is None
     text = " ".join(found.missing)
     for word in ("Only 5 s", "No notes above D3", "noisy", "room"):
         assert word in text

@@ -59,7 +59,7 @@ def preflight_of(voice: Voice) -> Report:
     """Return what the takes of a voice promise, before anything is started."""
     lengths = dict(usable_takes(voice).order_by("pk").values_list("pk", F("end") - F("start")))
     # Grades never change, so the report on the same takes stays the same; making it reads every speaker vector.
-    key = f"preflight-{voice.pk}-{hashlib.sha256(repr(list(lengths)).encode()).hexdigest()}"
+    key = f"preflight-2-{voice.pk}-{hashlib.sha256(repr(list(lengths)).encode()).hexdigest()}"
     figures: Preflight | None = cache.get(key)
     if figures is None:
         figures = _figures_of(list(lengths))
