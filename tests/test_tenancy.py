@@ -27,6 +27,7 @@ TABLE: dict[str, dict[str, str]] = {
     "pages:home": {"GET": ANYBODY},
     "pages:healthz": {"GET": ANYBODY},
     "pages:readyz": {"GET": ANYBODY},
+    "pages:metrics": {"GET": ANYBODY},  # the token is the key: tests/pages/test_metrics.py
     "pages:dashboard": {"GET": PERSON},
     "pages:settings": {"GET": PERSON, "POST": PERSON},
     "pages:workspace": {"GET": "viewer"},

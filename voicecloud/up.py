@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -67,6 +68,8 @@ def run(options: argparse.Namespace) -> int:
             processes.wait_for_valkey(own_socket)
             os.environ["REDIS_URL"] = f"unix://{own_socket}?db=0"
         prepare()
+        # What web processes of an earlier start counted; while the site runs these of ended ones stay, to be added up.
+        shutil.rmtree(data / "metrics", ignore_errors=True)
         os.set_inheritable(listener.fileno(), True)
         web = command("web", "--fd", str(listener.fileno()))
         supervisor.start(*(Child(f"web {n + 1}", web, (listener.fileno(),)) for n in range(WEB_PROCESSES)))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.pages import health, views
+from apps.pages import health, metrics, views
 
 app_name = "pages"
 urlpatterns = [
@@ -12,4 +12,5 @@ urlpatterns = [
     path("w/<slug:slug>/", views.workspace, name="workspace"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics.metrics, name="metrics"),
 ]
