@@ -71,32 +71,26 @@ class Jobs(Collector):
         now = timezone.now()
         for queue in sorted(settings.RQ_QUEUES):
             jobs = Job.objects.filter(queue=queue)
-            due = jobs.filter(status=Status.QUEUED, not_before=None).aggregate(
-                count=Count("pk"), since=Min("created_at")
-            )
-            waiting.add_metric([queue], due["count"])
-            oldest.add_metric([queue], (now - due["since"]).total_seconds() if due["since"] else 0.0)
+            due = jobs.filter(status=Status.QUEUED, not_before=None)
+            first = due.aggregate(since=Min("created_at"))["since"]
+            waiting.add_metric([queue], due.count())
+            oldest.add_metric([queue], (now - first).total_seconds() if first else 0.0)
             running.add_metric([queue], jobs.filter(status=Status.RUNNING).count())
             retrying.add_metric([queue], jobs.filter(status=Status.QUEUED).exclude(not_before=None).count())
             workers.add_metric([queue], alive.get(queue, 0))
         yield from (waiting, oldest, running, retrying, workers)
 
     def _ended(self) -> Iterator[Metric]:
-        jobs = GaugeMetricFamily(
-            "voicecloud_jobs", "Jobs that are kept, by where they stand.", labels=["kind", "status"]
-        )
-        spent = GaugeMetricFamily("voicecloud_job_seconds_sum", "Seconds of done jobs' last attempts.", labels=["kind"])
-        mean = GaugeMetricFamily(
-            "voicecloud_job_wait_seconds_mean", "From submit to start, done jobs.", labels=["kind"]
-        )
+        jobs = GaugeMetricFamily("voicecloud_jobs", "Jobs, by where they stand.", labels=["kind", "status"])
+        spent = GaugeMetricFamily("voicecloud_job_seconds_sum", "Seconds of done jobs.", labels=["kind"])
+        mean = GaugeMetricFamily("voicecloud_job_wait_seconds_mean", "Seconds from submit to start.", labels=["kind"])
         for row in Job.objects.values("kind", "status").annotate(count=Count("pk")).order_by("kind", "status"):
             jobs.add_metric([row["kind"], row["status"]], row["count"])
+        took, waited = Sum(F("ended_at") - F("started_at")), Avg(F("started_at") - F("created_at"))
         done = Job.objects.filter(status=Status.DONE).exclude(started_at=None).values("kind").order_by("kind")
-        for row in done.annotate(
-            spent=Sum(F("ended_at") - F("started_at")), waited=Avg(F("started_at") - F("created_at"))
-        ):
-            spent.add_metric([row["kind"]], row["spent"].total_seconds())
-            mean.add_metric([row["kind"]], row["waited"].total_seconds())
+        for each in done.annotate(took=took, waited=waited):
+            spent.add_metric([each["kind"]], each["took"].total_seconds())
+            mean.add_metric([each["kind"]], each["waited"].total_seconds())
         yield from (jobs, spent, mean)
 
 
