@@ -99,9 +99,12 @@ class DeleteWorkspaceForm(forms.Form):
 
 
 class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    """How a person is called on the pages of their workspaces."""
+    """How a person is called on the pages of their workspaces, and which letters they get."""
 
     class Meta:
         model = User
-        fields = ["name"]
-        help_texts = {"name": "Shown to the members of your workspaces instead of your e-mail address."}
+        fields = ["name", "mail_when_ready"]
+        help_texts = {
+            "name": "Shown to the members of your workspaces instead of your e-mail address.",
+            "mail_when_ready": "About trainings and conversions that took longer than two minutes.",
+        }

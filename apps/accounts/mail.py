@@ -36,6 +36,11 @@ def deleted_letter(workspace: Workspace, owner: User) -> bool:
     return _send("deleted", owner.email, {"workspace": workspace})
 
 
+def ready_letter(user: User, context: dict[str, Any]) -> bool:
+    """Tell somebody that what they started is ready, or why it is not; `context` has title, done, sentence and link."""
+    return _send("ready", user.email, {"user": user, **context})
+
+
 def _send(name: str, to: str, context: dict[str, Any]) -> bool:
     """Send ``templates/emails/<name>-*`` to one address; a mail server that fails is logged and answered False."""
     context = {"SITE_NAME": settings.SITE_NAME, "SITE_URL": settings.SITE_URL, **context}

@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 
 from apps import logs
 from apps.accounts.models import User, Workspace
+from apps.jobs import letters
 from apps.jobs.events import publish
 from apps.jobs.faults import RETRY_AFTER
 from apps.jobs.folders import remove_folder
@@ -145,9 +146,10 @@ def end(job_pk: int, *, status: Status, message: str = "", error_id: str = "", a
             **progress,
         ):
             return False
-        job = Job.objects.get(pk=job_pk)
+        job = Job.objects.select_related("workspace", "created_by").get(pk=job_pk)
         _forget_checkpoint(job)
         publish(job)
+        transaction.on_commit(lambda: letters.tell(job))
     log.info("job %s: %s %s after attempt %s %s", job.code, job.kind, status, job.attempt, error_id)
     return True
 
