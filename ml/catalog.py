@@ -64,9 +64,7 @@ PRECISIONS: dict[str, Entry] = {
 PRESETS: dict[str, Entry] = {
     "fast": Entry("Fast", "Ready soonest; a little less like the voice.", "ml.converters.base:FAST"),
     "balanced": Entry("Balanced", "The default: natural and alike within minutes.", "ml.converters.base:BALANCED"),
-    "quality": Entry(
-        "Quality", "Learns longer; best with five minutes of speech or more.", "ml.converters.base:QUALITY"
-    ),
+    "quality": Entry("Quality", "Learns three times as long, for a little more.", "ml.converters.base:QUALITY"),
 }
 
 _KEYS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
