@@ -92,8 +92,8 @@ for status, word in (("queued", "waits"), ("running", "runs"), ("failed", "faile
     Job.objects.create(workspace=workspace, created_by=owner, kind="training", title=f"A job that {word}", task="none",
         queue="nowhere", status=status, progress=0.4 if status == "running" else 0.0, started_at=now, ended_at=ended,
         heartbeat_at=now + timedelta(days=1), message="The file ends too early; upload it again." if ended else "")
-Job.objects.create(workspace=workspace, created_by=owner, kind="conversion", title="A job that is tried again", task="none",
-    queue="nowhere", retries=1, not_before=now + timedelta(minutes=5),
+Job.objects.create(workspace=workspace, created_by=owner, kind="conversion", title="A job that is tried again",
+    task="none", queue="nowhere", retries=1, not_before=now + timedelta(minutes=5),
     message="The storage could not be had; it goes on by itself.")
 result = {"paths": {name: reverse(name, kwargs=kwargs_for(name, held)) for name in TABLE},
     "empty": {name: reverse(name, args=[empty.slug]) for name in empty_pages},
