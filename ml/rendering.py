@@ -87,12 +87,14 @@ def _pieces(
     frames, hop = len(target), rate // FRAME_RATE
     half = FADE * hop
     quiet = pauses(heard.f0, heard.level)
-    cuts = _cuts(heard.level, frames)
+    cuts, phases = _cuts(heard.level, frames), _phases(target, hop)
+    voiced = heard.loudness[target > 0]
+    gain = voice.traits.level_db - float(np.median(voiced)) if len(voiced) else 0.0
 
     def rendered(span: tuple[int, int]) -> Samples:
         start, end = span
         first, last = max(0, start - CONTEXT), min(frames, end + CONTEXT)
-        piece = _piece(voice, heard, target, options, rate, first, last)
+        piece = _piece(heard, target, options, rate, (first, last), gain, float(phases[first] % 1.0))
         count = len(piece.f0)
         calm = quiet[first : first + count]
         sound = levelled(voice.render(piece), rate, piece.loudness, _share(options, piece.f0, calm))
@@ -109,19 +111,18 @@ def _pieces(
 
 
 def _piece(
-    voice: Voice, heard: Heard, target: Array, options: ConvertOptions, rate: int, first: int, last: int
+    heard: Heard, target: Array, options: ConvertOptions, rate: int, span: tuple[int, int], gain: float, phase: float
 ) -> Piece:
+    first, last = span
     samples = read_span(heard.path, first * ANALYSIS_HOP, last * ANALYSIS_HOP)
     # Whole frames, and never fewer than a synthesis window wants; what is too much is cut off when it is written.
     count = max(SHORTEST_SPAN, -(-len(samples) // ANALYSIS_HOP)) + 1
     samples = fit(samples, (count - 1) * ANALYSIS_HOP)
-    voiced = heard.loudness[target > 0]
-    gain = voice.traits.level_db - float(np.median(voiced)) if len(voiced) else 0.0
     return Piece(
         samples=samples,
         f0=_pad(target[first : first + count], count),
         loudness=_pad(heard.loudness[first : first + count], count, LOUDNESS_FLOOR_DB) + gain,
-        phase=_phase(target[: first + 1], rate // FRAME_RATE),
+        phase=phase,
         gain_db=gain,
         sample_rate=rate,
         retrieval=options.retrieval,
@@ -181,14 +182,14 @@ def _cuts(level: Array, frames: int) -> list[int]:
     return [*cuts, frames]
 
 
-def _phase(track: Array, hop: int) -> float:
-    """Glottal cycles, without the whole ones, passed at the last frame of an f0 track: so that a piece starts with the
-    phase that its predecessor has there. Pitch goes on from frame to frame, `hop` samples apart, as in `pulses`."""
+def _phases(track: Array, hop: int) -> NDArray[np.float64]:
+    """Glottal cycles passed at each frame of an f0 track (T,): so that a piece starts with the phase that its
+    predecessor has there. Pitch goes on from frame to frame, `hop` samples apart, as in `pulses`."""
     pitch = track.astype(np.float64)
     first, second = pitch[:-1], pitch[1:]
     first, second = np.where(first > 0, first, second), np.where(second > 0, second, first)
     step = first + (second - first) * (hop - 1) / (2 * hop)
-    return float(step.sum() / FRAME_RATE % 1.0)
+    return np.concatenate([[0.0], np.cumsum(step) / FRAME_RATE])
 
 
 def _pad(values: Array, count: int, filling: float = 0.0) -> Array:

@@ -288,7 +288,7 @@ def test_a_piece_starts_where_its_predecessors_pulses_end(made: Made) -> None:
     track[100:] = np.linspace(123.4, 250, 101)
 
     def render(first: int) -> Any:
-        phase = rendering._phase(track[: first + 1], RATE // 100)
+        phase = float(rendering._phases(track, RATE // 100)[first] % 1.0)
         part = samples[first * 160 :]
         level = loudness(torch.from_numpy(part)[None])[0].numpy()
         return voice.render(Piece(part, track[first:], level, phase, 0.0, RATE, 0.0, 4, 1, start=first))
