@@ -95,14 +95,16 @@ def facts_of(conversion: Conversion, result: Artifact | None) -> dict[str, str]:
 
 
 def pitch_plot(conversion: Conversion) -> dict[str, Any]:
-    """Return both pitch curves as ``plot.js`` reads them: gaps where nothing is voiced."""
+    """Return both pitch curves as ``plot.js`` reads them: gaps where nothing is voiced, or the preset did not measure."""
     curves = conversion.curves
     times = curves.get("times", [])
-    voiced = sum(map(bool, curves.get("result_f0", [])))
-    share = voiced / max(len(times), 1)
+    measured = [value for value in curves.get("result_f0", []) if value is not None]
+    share = sum(map(bool, measured)) / max(len(measured), 1)
+    whole = len(measured) == len(times)
+    reach = "Two curves over the whole length" if whole else f"The result's curve ends at {times[len(measured)]:.0f} s"
     return {
         "title": "Pitch of source and result",
-        "description": f"Two curves over the whole length; {share:.0%} of the result is voiced.",
+        "description": f"{reach}; {share:.0%} of {'the result' if whole else 'what was measured'} is voiced.",
         "x": {"label": "Time", "unit": "s"},
         "y": {"label": "Pitch", "unit": "Hz", "scale": "notes"},
         "series": [
@@ -170,7 +172,7 @@ def preset_cards(form: ConversionForm) -> list[Card]:
 
 
 DESCRIPTIONS = {
-    "fast": "For trying things out.",
+    "fast": "For trying things out; measures 20 s of the result.",
     "balanced": "The usual choice.",
     "quality": "Blends more of the voice's own sounds; for the final take.",
 }

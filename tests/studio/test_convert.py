@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from apps.jobs.models import Artifact
 from apps.studio.options import FORMATS, defaults
+from apps.studio.pages import pitch_plot
 from ml.converters.base import OUTPUT_FORMATS
 from ml.options import ConvertOptions
 from tests.sounds import speech, wav_bytes
@@ -247,6 +248,14 @@ def test_curves_are_gaps_where_nothing_is_voiced(converted: Any, bob: Any, clien
     assert [one["name"] for one in data["series"]] == ["Source", "Result"]
     assert 0 not in data["series"][0]["y"]
     assert None in data["series"][0]["y"]
+
+
+def test_a_plot_says_how_far_the_result_was_measured(converted: Any) -> None:
+    assert "over the whole length" in pitch_plot(converted)["description"]
+    converted.curves |= {"times": [0.0, 5.0, 10.0, 15.0], "source_f0": [1.0] * 4, "result_f0": [200.0, 0.0, None, None]}
+    plot = pitch_plot(converted)
+    assert plot["description"] == "The result's curve ends at 10 s; 50% of what was measured is voiced."
+    assert plot["series"][1]["y"] == [200.0, None, None, None]
 
 
 def test_a_source_that_browsers_cannot_play_is_heard_as_flac(
