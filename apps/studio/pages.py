@@ -95,7 +95,7 @@ def facts_of(conversion: Conversion, result: Artifact | None) -> dict[str, str]:
 
 
 def pitch_plot(conversion: Conversion) -> dict[str, Any]:
-    """Return both pitch curves as ``plot.js`` reads them: gaps where nothing is voiced, or the preset did not measure."""
+    """Return both pitch curves as ``plot.js`` reads them: gaps where nothing is voiced, or nothing was measured."""
     curves = conversion.curves
     times = curves.get("times", [])
     measured = [value for value in curves.get("result_f0", []) if value is not None]
