@@ -65,7 +65,9 @@ class Engine:
 
     def __init__(self, *, converter: str = "native", threads: int | None = None, device: str = "auto") -> None:
         self._entry, self._device = CONVERTERS[converter], device
-        self._threads = threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or min(2, os.cpu_count() or 1)
+        self._threads = (
+            threads or int((os.environ.get("OMP_NUM_THREADS") or "0").split(",")[0]) or min(2, os.cpu_count() or 1)
+        )
 
     @cached_property
     def _converter(self) -> Converter:
