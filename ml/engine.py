@@ -23,6 +23,7 @@ from ml.converters.base import (
     Samples,
     TrainOptions,
     TrainResult,
+    Voice,
 )
 from ml.converters.streaming import StreamOptions
 from ml.errors import AudioError, Cancelled, EngineError, WeightsError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ml.preflight import Preflight
     from ml.stream import Stream
     from ml.takes import TakeInfo
+    from ml.voicecache import VoiceCache
 
 __all__ = [
     "AudioError",
@@ -60,11 +62,14 @@ class Engine:
 
     `converter` is a key of `ml.catalog.CONVERTERS` (KeyError otherwise). `threads` bounds the processor threads of the
     whole process; None takes OMP_NUM_THREADS, which a worker sets, or else two, or one where there is only one core.
-    `device` is "auto", "cpu" or "cuda", for the whole process too; "auto" takes a GPU when there is one.
+    `device` is "auto", "cpu" or "cuda", for the whole process too; "auto" takes a GPU when there is one. `voices` is
+    how many opened voices are kept (0: as many as memory holds), see `voice`.
     """
 
-    def __init__(self, *, converter: str = "native", threads: int | None = None, device: str = "auto") -> None:
-        self._entry, self._device = CONVERTERS[converter], device
+    def __init__(
+        self, *, converter: str = "native", threads: int | None = None, device: str = "auto", voices: int = 1
+    ) -> None:
+        self._entry, self._device, self._voices = CONVERTERS[converter], device, voices
         self._threads = (
             threads or int((os.environ.get("OMP_NUM_THREADS") or "0").split(",")[0]) or min(2, os.cpu_count() or 1)
         )
@@ -84,6 +89,20 @@ class Engine:
         fast_dtype()  # timed here, before pieces of a sound share the cores
         converter: Converter = self._entry.load()()
         return converter
+
+    @cached_property
+    def cache(self) -> VoiceCache:
+        """The opened voices that are kept, and how often that helped."""
+        from ml.voicecache import VoiceCache
+
+        return VoiceCache(self._voices)
+
+    def voice(self, key: str, fetch: Callable[[], Path]) -> Voice:
+        """Returns the voice known as `key`, which must name the file's content (its sha256), opened and kept.
+
+        `fetch` is asked for the file only where it is not kept. Raises WeightsError for a bad voice file.
+        """
+        return self.cache.get(key, lambda: self._converter.open(fetch()))
 
     def warm(self) -> None:
         """Loads weights and runs every network once, so that the first job is as quick as the next."""
@@ -148,7 +167,7 @@ class Engine:
 
     def convert(
         self,
-        voice: Path,
+        voice: Path | Voice,
         source: Path,
         out: Path,
         *,
@@ -157,13 +176,15 @@ class Engine:
     ) -> ConvertResult:
         """Converts a decoded `source` (WAV or FLAC, mono or stereo, any length) into `voice` and writes `out`.
 
+        `voice` is a voice file, or one that `Engine.voice` opened.
+
         The result has exactly round(n * rate / source rate) samples per channel (in the lossless formats), silence
         stays silence. Raises WeightsError for a bad voice file, AudioError for a bad source, EngineError for an
         option out of range, Cancelled from `report`.
         """
         from ml import conversion
 
-        opened = self._converter.open(voice)
+        opened = self._converter.open(voice) if isinstance(voice, Path) else voice
         return conversion.convert(
             opened,
             source,

@@ -91,6 +91,8 @@ for name in (
     "BEHIND_PROXY",
     "LOG_FORMAT",
     "ENGINE_DEVICE",
+    "JOBS_PER_WORKSPACE",
+    "MODEL_CACHE_SIZE",
     "ALLOWED_HOSTS",
     "UPLOAD_MAX_BYTES",
     "UPLOAD_MAX_SECONDS",

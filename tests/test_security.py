@@ -252,6 +252,7 @@ def test_storage_settings_are_complete_together(
         ("ENGINE_DEVICE", "abacus", "voicecloud.E012"),
         ("UPLOAD_MAX_BYTES", 0, "voicecloud.E007"),
         ("JOB_LOST_AFTER_SECONDS", 8, "voicecloud.E008"),
+        ("JOBS_PER_WORKSPACE", -1, "voicecloud.E020"),
     ],
 )
 def test_settings_that_cannot_work_are_found_before_anything_runs(

@@ -69,6 +69,9 @@ def engine(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessag
     for name in ("UPLOAD_MAX_BYTES", "UPLOAD_MAX_SECONDS", "JOB_HEARTBEAT_SECONDS"):
         if getattr(settings, name) <= 0:
             found.append(Error(f"{name} must be above 0.", hint="Unset it for the default.", id="voicecloud.E007"))
+    for name in ("JOBS_PER_WORKSPACE", "MODEL_CACHE_SIZE"):
+        if getattr(settings, name) < 0:
+            found.append(Error(f"{name} must not be below 0.", hint="0 means no limit.", id="voicecloud.E020"))
     if settings.JOB_LOST_AFTER_SECONDS <= 2 * settings.JOB_HEARTBEAT_SECONDS:
         found.append(
             Error(

@@ -188,6 +188,8 @@ UPLOAD_CHUNK_BYTES = 4 * 1024 * 1024
 JOBS_INLINE = env.bool("JOBS_INLINE", default=False)  # unit tests: run a job at once, in the caller
 JOB_HEARTBEAT_SECONDS = env.int("JOB_HEARTBEAT_SECONDS", default=4)
 JOB_LOST_AFTER_SECONDS = env.int("JOB_LOST_AFTER_SECONDS", default=15)
+JOBS_PER_WORKSPACE = env.int("JOBS_PER_WORKSPACE", default=4)  # of one queue at once; 0: any number
+MODEL_CACHE_SIZE = env.int("MODEL_CACHE_SIZE", default=3)  # opened voices that a worker keeps; 0: as memory allows
 DEFAULT_CONVERTER = env.str("DEFAULT_CONVERTER", default="native")
 ENGINE_DEVICE = env.str("ENGINE_DEVICE", default="auto")
 

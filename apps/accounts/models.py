@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
@@ -73,10 +74,15 @@ class Workspace(models.Model):
     personal = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
     deleted_at = models.DateTimeField(null=True, blank=True)
+    # What its plan gives it in the queues: jobs of one queue at once (None: the site's default, 0: any number), and
+    # turns for each turn of a workspace of weight 1.
+    job_limit = models.PositiveSmallIntegerField(null=True, blank=True)
+    job_weight = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)])
     members = models.ManyToManyField(User, through="Membership", related_name="workspaces")
 
     class Meta:
         ordering = ["name"]
+        constraints = [models.CheckConstraint(condition=models.Q(job_weight__gte=1), name="workspace_weighs_something")]
 
     def __str__(self) -> str:
         return self.name

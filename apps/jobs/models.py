@@ -92,13 +92,6 @@ class Job(models.Model):
         """Say whether the job has reached its end."""
         return self.status in ENDED
 
-    def place_in_line(self) -> int | None:
-        """Return 1 for the next job of its queue to start, 2 for the one after ..., None when it is not in line."""
-        if self.status != Status.QUEUED or self.not_before is not None:
-            return None
-        ahead = Job.objects.filter(queue=self.queue, status=Status.QUEUED, not_before=None, pk__lt=self.pk)
-        return ahead.count() + 1
-
     def seconds_to_retry(self) -> float:
         """Return the time to the next try of a job that waits for one, in seconds."""
         return max(0.0, (self.not_before - timezone.now()).total_seconds()) if self.not_before else 0.0
@@ -116,6 +109,22 @@ class Job(models.Model):
         if self.started_at is None:
             return None
         return ((self.ended_at or timezone.now()) - self.started_at).total_seconds()
+
+
+class Share(models.Model):
+    """What a workspace has had of a queue, in the tags of start-time fair queueing; see ``apps.jobs.line``."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="shares")
+    queue = models.CharField(max_length=20)
+    start = models.FloatField()  # the queue's virtual time at which its last turn began, in turns of weight 1
+    finish = models.FloatField()  # and ended: its next one begins no earlier
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["workspace", "queue"], name="share_once_in_queue")]
+        indexes = [models.Index(fields=["queue", "start"])]
+
+    def __str__(self) -> str:
+        return f"{self.workspace} in {self.queue}: {self.finish:g}"
 
 
 def artifact_path(artifact: Artifact, filename: str) -> str:

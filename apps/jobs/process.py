@@ -1,26 +1,24 @@
-"""The worker process: takes ids from its queue, runs each in a process of its own, watches and, if need be, kills it.
+"""The worker process: takes calls from its queue, has a work-horse run the jobs, watches and, if need be, kills it.
 
-RQ does the queue and the forking. What it knows too late or not at all (a dead worker is noticed after two minutes,
+RQ does the queue. What it knows too late or not at all (a dead worker is noticed after two minutes,
 a stopped job is merely marked) is decided here, by the job's row.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import logging
 import os
 import random
 import secrets
 import shutil
 import socket
+import sys
 import time
 from importlib import import_module
+from pathlib import Path
 from typing import Any
-
-import django
-from django.apps import apps
-
-if not apps.ready:  # a spawned work-horse begins with the import of this module
-    django.setup()
 
 import django_rq
 from django.conf import settings
@@ -29,24 +27,37 @@ from django.db import connection, connections
 from django.utils import timezone
 from django.utils.module_loading import autodiscover_modules
 from redis.exceptions import RedisError
-from rq.worker import SpawnWorker, Worker
+from rq.executions import Execution
+from rq.worker import Worker
 
 from apps.jobs import folders, presence, services
 from apps.jobs.lifeline import die_with_parent
 from apps.jobs.models import Job, Status
+from apps.jobs.resident import Resident
 from apps.jobs.worker import too_long
 from ml.catalog import CONVERTERS
 
 log = logging.getLogger(__name__)
 # Seconds after its limit before a work-horse that does not listen is killed, or one whose job has been taken away.
 GRACE_SECONDS = 3.0
+# A work-horse makes room for pages and for the worker that speaks for its life.
+NICENESS = 10
+# When a work-horse has had its day: what jobs leave behind, in memory or in a library's state, goes with it.
+CALLS_AT_MOST = 200
+GROWTH_BYTES = 1024**3
 # RQ waits for a job for 15 s less than this, and says that the worker lives each time: every second.
 _WORKER_TTL = 16
 
 
-class ForkingWorker(Worker):
-    """Forks for each job from a process that has the engine's libraries loaded: a job starts at once."""
+class ResidentWorker(Worker):
+    """Runs jobs one after the other in a work-horse that stays, forked from a process that has the engine's libraries.
 
+    What stays in it (weights, opened voices) makes the next job start at once; docs/jobs.md has the figures of other
+    ways. It is replaced when a job kills it or has to be killed, when it has grown, and after so many jobs. This
+    process itself never starts CUDA, so the fork may.
+    """
+
+    resident: Resident | None = None
     claimed = False
     beaten_at = 0.0
     stray_since: float | None = None
@@ -60,19 +71,63 @@ class ForkingWorker(Worker):
         """Leave the list of the living at once when told to stop."""
         super().register_death()  # type: ignore[no-untyped-call]
         presence.leave(self.connection, self.queue_names(), self.name)
+        self.dismiss()
 
     def fork_work_horse(self, job: Any, queue: Any) -> None:
-        """Start the work-horse; no database connection may be shared with it."""
-        connections.close_all()
+        """Give the call to the work-horse, to a new one if need be."""
+        os.environ["RQ_WORKER_ID"] = self.name
         self.beaten_at = time.monotonic()
         self.claimed, self.stray_since = False, None
-        super().fork_work_horse(job, queue)
+        if self.resident is None or not self.resident.can_go_on:
+            self.dismiss()
+            connections.close_all()  # none may be shared with it
+            self.resident = Resident.start(self.become_work_horse, self.carry_out)
+        assert self.execution is not None  # prepared just before
+        order = f"{job.id} {queue.name} {self.execution.id}"
+        if not self.resident.order(order):  # died in this very moment
+            self.dismiss()
+            self.resident = Resident.start(self.become_work_horse, self.carry_out)
+            self.resident.order(order)
+        self._horse_pid = self.resident.pid
 
-    def main_work_horse(self, job: Any, queue: Any) -> None:
-        """Run the job in the new process, with random numbers of its own."""
+    def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
+        """Wait until the work-horse has carried out its call, or has died over it."""
+        assert self.resident is not None
+        status = self.resident.wait()
+        if status is None:
+            return self.resident.pid, os.EX_OK, None
+        pid = self.resident.pid
+        self.dismiss()
+        return pid, status, None
+
+    def dismiss(self) -> None:
+        """End the work-horse, if there is one."""
+        if self.resident is not None:
+            self.resident.end()
+            self.resident = None
+
+    def become_work_horse(self) -> None:
+        """Set up the new process: it dies with this one, and makes room for pages."""
         die_with_parent(int(self.pid or 0))
+        self.setup_work_horse_signals()  # type: ignore[no-untyped-call]
+        self._is_horse, self.carried_out = True, 0
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+        self.grown_from = memory_bytes()
+
+    def carry_out(self, order: str) -> bool:
+        """Carry out one call in the work-horse; False when this was its last."""
+        call_id, queue_name, execution_id = order.split()
         reseed()
-        super().main_work_horse(job, queue)
+        call = self.job_class.fetch(call_id, connection=self.connection, serializer=self.serializer)
+        queue = next(queue for queue in self.queues if queue.name == queue_name)
+        execution = Execution.fetch(execution_id, call_id, connection=self.connection)
+        self.executions[execution.id] = execution
+        self.perform_job(call, queue, execution)
+        connections.close_all()
+        self.executions.clear()
+        self.carried_out += 1
+        free_memory()
+        return self.carried_out < CALLS_AT_MOST and memory_bytes() - self.grown_from < GROWTH_BYTES
 
     def maintain_heartbeats(self, job: Any, execution: Any) -> None:
         """Look after the work-horse, every second; neither an absent Redis nor an absent database stops it."""
@@ -81,27 +136,32 @@ class ForkingWorker(Worker):
         except RedisError:
             log.warning("worker %s: Redis is away, the job goes on", self.name, exc_info=True)
         try:
-            self.watch(job.args[0])
+            self.watch()
         except DatabaseError:
             log.warning("worker %s: the database is away, the job goes on", self.name, exc_info=True)
             connection.close()
 
-    def watch(self, job_pk: int) -> None:
+    def own_job(self) -> Job | None:
+        """Return the job that stands in the books as run by this worker."""
+        mine = Job.objects.filter(queue__in=self.queue_names(), status=Status.RUNNING, worker=self.name)
+        return mine.select_related("workspace").first()
+
+    def watch(self) -> None:
         """Say that the job is alive; kill the work-horse that overran its limit, does not stop, or lost its job."""
         now = time.monotonic()
-        if now - self.beaten_at >= settings.JOB_HEARTBEAT_SECONDS:
-            services.beat(job_pk, worker=self.name)
-            self.beaten_at = now
-        row = Job.objects.filter(pk=job_pk, status=Status.RUNNING, worker=self.name).first()
+        row = self.own_job()
         if row is None:
-            # Not claimed yet, which can take seconds in a fresh process; or it was this worker's, and has been ended
-            # or given to another, and the work-horse does not notice.
+            # Not claimed yet; or it was this worker's, and has been ended or given to another, and the work-horse does
+            # not notice.
             if self.claimed:
                 self.stray_since = self.stray_since or now
                 if now - self.stray_since > GRACE_SECONDS:
                     self.kill_horse()
             return
         self.claimed, self.stray_since = True, None
+        if now - self.beaten_at >= settings.JOB_HEARTBEAT_SECONDS:
+            services.beat(row.pk, worker=self.name)
+            self.beaten_at = now
         asked = row.cancel_requested_at
         unheard = asked is not None and (timezone.now() - asked).total_seconds() > services.HARD_STOP_AFTER_SECONDS
         if unheard or self.has_overrun(row):
@@ -118,11 +178,11 @@ class ForkingWorker(Worker):
         try:
             super().monitor_work_horse(job, queue, execution)
         finally:
-            self.settle(job.args[0])
+            self.settle()
 
-    def settle(self, job_pk: int) -> None:
+    def settle(self) -> None:
         """Return the job of a dead work-horse to the queue, or end it; remove what its attempt left on the disk."""
-        row = Job.objects.select_related("workspace").filter(pk=job_pk, status=Status.RUNNING, worker=self.name).first()
+        row = self.own_job()
         if row is not None:
             shutil.rmtree(folders.folder_of(row.code) / f"run-{row.attempt}", ignore_errors=True)
             if self.has_overrun(row):
@@ -138,12 +198,8 @@ class ForkingWorker(Worker):
             self.kill_horse()
 
 
-class SpawningWorker(ForkingWorker, SpawnWorker):
-    """Starts a fresh process for each job: CUDA cannot be used in a forked one."""
-
-
 def reseed() -> None:
-    """Give this process random numbers of its own: a fork inherits its parent's, the same for each job."""
+    """Give each job random numbers of its own: not what its parent's fork inherited, nor what the job before left."""
     import numpy
     import torch
 
@@ -152,26 +208,36 @@ def reseed() -> None:
     torch.manual_seed(secrets.randbits(63))
 
 
-def make_worker(queue: str) -> ForkingWorker:
-    """Return a worker for a queue by name, of the kind that this machine can use.
+def memory_bytes() -> int:
+    """Return what this process holds in memory of its own, in bytes."""
+    fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")
+
+
+def free_memory() -> None:
+    """Give back to the system, and on a GPU to other processes, what no object needs any more."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def make_worker(queue: str) -> ResidentWorker:
+    """Return a worker for a queue by name.
 
     Imports the engine's libraries and all tasks beforehand, but runs nothing of them: threads do not survive a fork.
     """
     # Without it the mere question would start CUDA in this process.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    import torch
-
-    spawning = torch.cuda.is_available()
-    if not spawning:
-        import_module("ml.engine")
-        for converter in CONVERTERS.values():
-            converter.load()
-        autodiscover_modules("tasks")
+    import_module("ml.engine")
+    for converter in CONVERTERS.values():
+        converter.load()
+    autodiscover_modules("tasks")
     # A pool's threads and sockets would be shared with every fork.
     connections["default"].settings_dict["OPTIONS"].pop("pool", None)
     redis_queue = django_rq.get_queue(queue)
-    kind = SpawningWorker if spawning else ForkingWorker
-    return kind(
+    return ResidentWorker(
         [redis_queue],
         connection=redis_queue.connection,
         name=f"{queue}-{socket.gethostname()[:60]}-{os.getpid()}-{secrets.token_hex(3)}",

@@ -1,7 +1,7 @@
 """The life of a job. Every move is one conditional update: who changes no row has lost the race and does nothing.
 
-queued -> running by ``claim``; running -> queued by ``hand_back`` and ``retry``; an unfinished job -> its one end by
-``end``.
+queued -> running by ``claim`` and ``claim_next``; running -> queued by ``hand_back`` and ``retry``; an unfinished job
+-> its one end by ``end``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Literal
 
 import django_rq
@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from apps import logs
 from apps.accounts.models import User, Workspace
-from apps.jobs import letters
+from apps.jobs import letters, line
 from apps.jobs.events import publish
 from apps.jobs.faults import RETRY_AFTER
 from apps.jobs.folders import remove_folder
@@ -34,11 +34,10 @@ QUEUES = ("gpu", "default")
 MAX_DEATHS_WITHOUT_PROGRESS = 12
 # Cooperative stop first; the worker ends what has not stopped by then.
 HARD_STOP_AFTER_SECONDS = 3.0
+WORK = "apps.jobs.worker.work"
+# How often a worker looks for a job anew when others were quicker each time.
+_CLAIMS_TRIED = 20
 Task = Callable[[int], None]
-
-
-def _due(now: datetime) -> Q:
-    return Q(not_before=None) | Q(not_before__lte=now)
 
 
 def submit(
@@ -77,32 +76,59 @@ def submit(
     return job
 
 
-def enqueue(job: Job, *, first: bool = False) -> None:
-    """Put the job's id into its Redis queue, at the front if ``first``.
+def enqueue(job: Job) -> None:
+    """Tell the workers of the job's queue that there is work."""
+    call_workers(job.queue)
 
-    When Redis is away this is logged only: the row stays queued and ``sweep`` puts it in later. Being in the queue
-    twice is harmless, as only one delivery can claim the row.
+
+def call_workers(queue: str, times: int = 1) -> None:
+    """Put calls into a queue in Redis, each for one worker to take the job whose turn it is then.
+
+    When Redis is away this is logged only: the rows stay queued and ``sweep`` calls later. A call too many is harmless:
+    who takes it finds nothing to do.
     """
     try:
-        django_rq.get_queue(job.queue, commit_mode="auto").enqueue_call(
-            func=job.task,
-            args=(job.pk,),
-            job_id=f"{job.code}-{secrets.token_hex(4)}",
-            timeout=job.time_limit,
-            result_ttl=0,
-            failure_ttl=3600,
-            description=f"{job.kind} {job.code}",
-            at_front=first,
-        )
+        rq_queue = django_rq.get_queue(queue, commit_mode="auto")
+        for _ in range(times):
+            # No limit here: it is the job's own, and which job this becomes is not known yet.
+            rq_queue.enqueue_call(func=WORK, args=(queue,), timeout=-1, result_ttl=0, failure_ttl=3600)
     except (RedisError, OSError):
-        log.exception("job %s: the queue cannot be reached; it will be put in later", job.code)
+        log.exception("the queue %s cannot be reached; its workers will be called later", queue)
+
+
+def claim_next(queue: str, *, worker: str) -> Job | None:
+    """Make the job whose turn it is this worker's; None when there is none, or none whose workspace is below its limit.
+
+    See ``apps.jobs.line`` for the order.
+    """
+    for _ in range(_CLAIMS_TRIED):
+        turns = line.turns(queue)
+        if not turns:
+            return None
+        for turn in turns:
+            if (job := _claim_turn(queue, turn, worker)) is not None:
+                return job
+    return None
+
+
+def _claim_turn(queue: str, turn: line.Turn, worker: str) -> Job | None:
+    with transaction.atomic():
+        if turn.limit:
+            # Two workers that both count one too few would both start a job: counted under the workspace's lock.
+            Workspace.objects.select_for_update().get(pk=turn.workspace)
+            if line.running(queue).filter(workspace=turn.workspace).count() >= turn.limit:
+                return None
+        job = claim(turn.job, worker=worker)
+        if job is not None:
+            line.take(queue, turn)
+        return job
 
 
 def claim(job_pk: int, *, worker: str) -> Job | None:
     """Make the queued job this worker's, as a new attempt; None when it cannot be had: taken, ended, gone or waiting
     for its next try."""
     now = timezone.now()
-    claimed = Job.objects.filter(_due(now), pk=job_pk, status=Status.QUEUED).update(
+    claimed = Job.objects.filter(Q(not_before=None) | Q(not_before__lte=now), pk=job_pk, status=Status.QUEUED).update(
         not_before=None,
         status=Status.RUNNING,
         attempt=F("attempt") + 1,
@@ -150,8 +176,16 @@ def end(job_pk: int, *, status: Status, message: str = "", error_id: str = "", a
         _forget_checkpoint(job)
         publish(job)
         transaction.on_commit(lambda: letters.tell(job))
+    _call_for_the_next(job)
     log.info("job %s: %s %s after attempt %s %s", job.code, job.kind, status, job.attempt, error_id)
     return True
+
+
+def _call_for_the_next(job: Job) -> None:
+    """Call a worker where the end of a job lets its workspace's next one start: earlier calls found it at its limit."""
+    limit = settings.JOBS_PER_WORKSPACE if job.workspace.job_limit is None else job.workspace.job_limit
+    if limit and job.attempt and line.due(job.queue).filter(workspace=job.workspace_id).exists():
+        transaction.on_commit(lambda: enqueue(job))
 
 
 def _forget_checkpoint(job: Job) -> None:
@@ -194,7 +228,7 @@ def hand_back(job: Job, *, reason: str) -> bool:
             pk=job.pk, status=Status.RUNNING, attempt=job.attempt, heartbeat_at=job.heartbeat_at
         ).update(status=Status.QUEUED, worker="", message=reason)
         if back:
-            transaction.on_commit(lambda: enqueue(job, first=True))
+            transaction.on_commit(lambda: enqueue(job))
             publish(job)
     if back:
         log.warning("job %s: attempt %s is lost, queued again", job.code, job.attempt)
@@ -222,6 +256,7 @@ def retry(job: Job, *, what: str, error_id: str) -> bool:
         )
         if back:
             publish(job)
+            _call_for_the_next(job)
     if not back:
         # Asked to stop meanwhile, or not this attempt's any more: then this changes nothing either.
         end(job.pk, status=Status.CANCELLED, message="Cancelled.", attempt=job.attempt)
@@ -270,17 +305,13 @@ def _sweep_lost() -> int:
 
 
 def _sweep_forgotten() -> int:
+    """Call workers for jobs that could start and that no call waits for: Redis lost it, or was away."""
     count = 0
-    for name in QUEUES:
-        due = Job.objects.filter(_due(timezone.now()), queue=name, status=Status.QUEUED)
-        waiting = list(due.order_by("pk"))
-        if not waiting:
-            continue
-        known = {rq_id[:36] for rq_id in django_rq.get_queue(name).job_ids}
-        for job in waiting:
-            if str(job.code) not in known:
-                enqueue(job)
-                count += 1
+    for queue in QUEUES:
+        missing = line.startable(queue) - django_rq.get_queue(queue).count
+        if missing > 0:
+            call_workers(queue, missing)
+            count += missing
     return count
 
 

@@ -21,7 +21,8 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models.fields.files import FieldFile
 from django.utils import timezone
-from rq.timeouts import JobTimeoutException
+from django.utils.module_loading import import_string
+from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
 from apps import logs
 from apps.errors import Refused
@@ -37,53 +38,70 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 REPORTS_PER_SECOND = 2.0
 MIRROR_EVERY_SECONDS = 60.0
-# A work-horse makes room for pages and for the worker that speaks for its life.
-NICENESS = 10
 
 
-def task(body: Callable[[Run], None]) -> services.Task:
-    """Make a body into what a queue can call: ``f(job_pk)`` claims the job, runs the body and ends the job once.
+Body = Callable[["Run"], None]
 
-    A refusal or an unusable file fails the job with its own sentence; anything else that raises is our fault, logged
-    under an id. If it may pass by itself the job is tried again later, else the user is told the id.
+
+def task(body: Body) -> services.Task:
+    """Make a body into what can be submitted: ``f(job_pk)`` claims the job and carries it out here and now.
+
+    Workers do not call it: they claim the job whose turn it is (``work``), which knows its task by name.
     """
 
     @wraps(body)
     def perform(job_pk: int) -> None:
-        worker = os.environ.get("RQ_WORKER_ID")
-        job = services.claim(job_pk, worker=worker or "inline")
-        if job is None:
-            return
-        if worker is not None:
-            os.nice(NICENESS)
-        belong_to(job)
-        run = Run(job)
-        try:
-            run.open()
-            body(run)
-            run.end(Status.DONE)
-        except (Refused, AudioError) as error:
-            run.end(Status.FAILED, message=str(error))
-        except WeightsError as error:
-            # Its sentence says what to do (train the voice again); that it came to this is for us to look at.
-            log.exception("job %s: weights that cannot be used", job.code)
-            run.end(Status.FAILED, message=str(error))
-        except Cancelled:
-            run.end(Status.CANCELLED, message="Cancelled.")
-        except JobTimeoutException:
-            run.end(Status.FAILED, message=too_long(job))
-        except Exception as error:  # the door of the job: whatever comes is our fault, and told as such
-            error_id = uuid.uuid4().hex
-            log.exception("job %s: error %s", job.code, error_id)
-            if (what := faults.passing(error)) is not None:
-                services.retry(job, what=what, error_id=error_id)
-                return
-            sentence = f"Something went wrong on our side (error {error_id})."
-            run.end(Status.FAILED, message=sentence, error_id=error_id)
-        finally:
-            run.close()
+        job = services.claim(job_pk, worker="inline")
+        if job is not None:
+            carry_out(job, body)
 
     return perform
+
+
+def work(queue: str) -> None:
+    """What a call in a queue does: take the job whose turn it is, if any, and carry it out within its time limit."""
+    job = services.claim_next(queue, worker=os.environ["RQ_WORKER_ID"])
+    if job is not None:
+        body: Body = import_string(job.task).__wrapped__
+        with UnixSignalDeathPenalty(job.time_limit, JobTimeoutException):  # type: ignore[no-untyped-call]
+            carry_out(job, body)
+
+
+def carry_out(job: Job, body: Body) -> None:
+    """Run the body of a claimed job and end the job once.
+
+    A refusal or an unusable file fails the job with its own sentence; anything else that raises is our fault, logged
+    under an id. If it may pass by itself the job is tried again later, else the user is told the id.
+    """
+    belong_to(job)
+    run = Run(job)
+    try:
+        run.open()
+        body(run)
+        run.end(Status.DONE)
+    except (Refused, AudioError) as error:
+        run.end(Status.FAILED, message=str(error))
+    except WeightsError as error:
+        # Its sentence says what to do (train the voice again); that it came to this is for us to look at.
+        log.exception("job %s: weights that cannot be used", job.code)
+        run.end(Status.FAILED, message=str(error))
+    except Cancelled:
+        run.end(Status.CANCELLED, message="Cancelled.")
+    except JobTimeoutException:
+        run.end(Status.FAILED, message=too_long(job))
+    except Exception as error:  # noqa: BLE001 - the door of the job: whatever comes is our fault, and told as such
+        _fail(run, error)
+    finally:
+        run.close()
+
+
+def _fail(run: Run, error: Exception) -> None:
+    error_id = uuid.uuid4().hex
+    log.exception("job %s: error %s", run.job.code, error_id)
+    if (what := faults.passing(error)) is not None:
+        services.retry(run.job, what=what, error_id=error_id)
+    else:
+        run.end(Status.FAILED, message=f"Something went wrong on our side (error {error_id}).", error_id=error_id)
 
 
 def belong_to(job: Job) -> None:
@@ -104,7 +122,7 @@ def load_engine(converter: str) -> Engine:
     """Return this process's engine for a converter by name."""
     from ml.engine import Engine
 
-    return Engine(converter=converter, device=settings.ENGINE_DEVICE)
+    return Engine(converter=converter, device=settings.ENGINE_DEVICE, voices=settings.MODEL_CACHE_SIZE)
 
 
 class Run:

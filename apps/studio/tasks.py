@@ -34,8 +34,9 @@ def run_conversion(run: Run) -> None:
     limits = Limits(bytes=settings.UPLOAD_MAX_BYTES, seconds=settings.UPLOAD_MAX_SECONDS)
     decode(run.fetch(conversion.source.file), source, limits=limits)
     entry = FORMATS[conversion.options["format"]]
-    result = run.engine_for(model.engine).convert(
-        run.fetch(model.file),
+    engine = run.engine_for(model.engine)
+    result = engine.convert(
+        engine.voice(model.sha256, lambda: run.fetch(model.file)),
         source,
         run.folder / f"result.{entry.suffix}",
         options=ConvertOptions(**conversion.options, seed=conversion.seed, tags=_tags(conversion)),

@@ -93,9 +93,9 @@ def die_once(run: Run) -> None:
 
 @task
 def draw(run: Run) -> None:
-    """Keeps three random numbers."""
+    """Keeps three random numbers, and which process drew them."""
     path = run.folder / "numbers"
-    path.write_text(f"{random.random()} {numpy.random.rand()} {torch.rand(1).item()}")
+    path.write_text(f"{random.random()} {numpy.random.rand()} {torch.rand(1).item()} {os.getpid()}")
     run.keep(path, kind=Artifact.Kind.REPORT, name="numbers.txt", content_type="text/plain")
 
 

@@ -122,7 +122,7 @@ class Life(RuleBasedStateMachine):
 
 @pytest.mark.django_db(transaction=True)
 def test_the_life_of_a_job_keeps_its_rules_whatever_happens(queued: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "enqueue", lambda job, first=False: None)
+    monkeypatch.setattr(services, "enqueue", lambda job: None)
     monkeypatch.setattr(services, "publish", lambda job: None)
     machine = type("Life", (Life,), {"make": staticmethod(queued)})
     checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]

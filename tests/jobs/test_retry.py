@@ -15,6 +15,7 @@ from django.db import IntegrityError, OperationalError
 from django.utils import timezone
 
 from apps.jobs import faults, services
+from apps.jobs.line import place_in_line
 from apps.jobs.models import Job, Status
 from tests.jobs import bodies
 
@@ -62,7 +63,7 @@ def test_a_job_is_tried_three_times_more_each_later_than_the_last_and_then_fails
         assert (job.status, job.retries, job.attempt) == (Status.QUEUED, number, number)
         assert job.not_before is not None
         assert timedelta(seconds=wait - 5) < job.not_before - timezone.now() <= timedelta(seconds=wait)
-        assert "The storage could not be had" in job.message and job.place_in_line() is None
+        assert "The storage could not be had" in job.message and place_in_line(job) is None
         assert wait - 5 < job.seconds_to_retry() <= wait
         Job.objects.filter(pk=job.pk).update(not_before=timezone.now())
         bodies.lose_the_storage(job.pk)
@@ -78,14 +79,14 @@ def test_a_job_is_tried_three_times_more_each_later_than_the_last_and_then_fails
 def test_nobody_can_claim_a_job_before_its_next_try_and_the_sweep_waits_too(
     queued: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put: list[int] = []
-    monkeypatch.setattr(services, "enqueue", lambda job, first=False: put.append(job.pk))
-    monkeypatch.setattr(services.django_rq, "get_queue", lambda name: type("Empty", (), {"job_ids": []}))
+    called: list[str] = []
+    monkeypatch.setattr(services, "call_workers", lambda queue, times: called.append(queue))
+    monkeypatch.setattr(services.django_rq, "get_queue", lambda name: type("Empty", (), {"count": 0}))
     job = queued(retries=1, not_before=timezone.now() + timedelta(seconds=60))
     assert services.claim(job.pk, worker="w") is None
-    assert services.sweep()["forgotten"] == 0 and put == []
+    assert services.sweep()["forgotten"] == 0 and called == []
     Job.objects.filter(pk=job.pk).update(not_before=timezone.now() - timedelta(seconds=1))
-    assert services.sweep()["forgotten"] == 1 and put == [job.pk]
+    assert services.sweep()["forgotten"] == 1 and called == ["default"]
     claimed = services.claim(job.pk, worker="w")
     assert claimed is not None and claimed.not_before is None
 

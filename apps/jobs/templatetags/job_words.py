@@ -1,8 +1,11 @@
-"""Words for lengths of time."""
+"""Words for lengths of time and for places in line."""
 
 from __future__ import annotations
 
 from django import template
+
+from apps.jobs import line
+from apps.jobs.models import Job
 
 register = template.Library()
 
@@ -19,3 +22,9 @@ def duration(seconds: float | None) -> str:
     if minutes:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     return f"{rest} s"
+
+
+@register.filter
+def place_in_line(job: Job) -> int | None:
+    """Return about how many turns it takes until a queued job starts, 1 for the next; None when it is not in line."""
+    return line.place_in_line(job)
