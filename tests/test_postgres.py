@@ -20,18 +20,13 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_suite_passes_on_postgresql() -> None:
-    folder = postgres.programs()
-    if folder is None:
-        reason = "PostgreSQL is missing (apt-get install postgresql, as root)"
-        assert os.environ.get("CI", "").lower() not in ("1", "true"), reason
-        pytest.skip(reason)
-    with postgres.server(folder) as address:
+    with postgres.server(postgres.require()) as server:
         command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
         command += [str(ROOT / "tests" / name) for name in SUITE]
         command += [f"--ignore={ROOT / 'tests' / ELSEWHERE}"]
         unwanted = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_CURRENT_TEST")
         environment = {name: value for name, value in os.environ.items() if name not in unwanted}
-        environment["TEST_DATABASE_URL"] = address
+        environment["TEST_DATABASE_URL"] = server.address
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout[-6000:]
     assert " passed" in done.stdout

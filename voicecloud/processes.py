@@ -31,6 +31,12 @@ class CannotStart(Exception):
     """A start that is refused; the message says what to do."""
 
 
+def say(words: str) -> None:
+    """Print a line; where that cannot be done, as on a full disk, the processes matter more than the line."""
+    with contextlib.suppress(OSError):
+        print(words, flush=True)
+
+
 @dataclass
 class Child:
     """A process that is started again, after a growing pause, whenever it ends by itself."""
@@ -64,7 +70,7 @@ class Child:
                 return
             steady = now - self.started_at > STEADY_SECONDS
             self.wait_seconds = 0.5 if steady else min(LONGEST_WAIT_SECONDS, self.wait_seconds * 2)
-            print(f"{self.name} ended (status {status}); started again in {self.wait_seconds:.0f} s", flush=True)
+            say(f"{self.name} ended (status {status}); started again in {self.wait_seconds:.0f} s")
             self.process, self.due_at = None, now + self.wait_seconds
         elif now >= self.due_at:
             self.start()

@@ -120,13 +120,21 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 else:
-    DATABASES["default"]["OPTIONS"] = {"pool": True, **DATABASES["default"].get("OPTIONS", {})}
+    DATABASES["default"]["OPTIONS"] = {
+        # A page waits no longer than this for a connection, be the server away or all of them in use.
+        "pool": {"timeout": 5, "max_size": env.int("DATABASE_POOL_SIZE", default=10)},
+        "connect_timeout": 5,
+        **DATABASES["default"].get("OPTIONS", {}),
+    }
+    # After a restart of the server no page meets a connection that died with it.
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 REDIS_URL = env.str("REDIS_URL", default="") or f"unix://{DATA_DIR}/redis.sock?db=0"
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "voicecloud",
+        "OPTIONS": {"socket_timeout": 5},
     }
 }
 CHANNEL_LAYERS = {
@@ -135,7 +143,8 @@ CHANNEL_LAYERS = {
         "CONFIG": {"hosts": [REDIS_URL], "prefix": "voicecloud"},
     }
 }
-RQ_QUEUES = {name: {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 3600} for name in ("gpu", "default")}
+_QUEUE_URL = f"{REDIS_URL}{'&' if '?' in REDIS_URL else '?'}socket_timeout=10"
+RQ_QUEUES = {name: {"URL": _QUEUE_URL, "DEFAULT_TIMEOUT": 3600} for name in ("gpu", "default")}
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 
 S3_BUCKET = env.str("S3_BUCKET", default="")

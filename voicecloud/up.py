@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         web = command("web", "--fd", str(listener.fileno()))
         supervisor.start(*(Child(f"web {n + 1}", web, (listener.fileno(),)) for n in range(WEB_PROCESSES)))
         if wait_for_answer(supervisor, f"{address}/healthz"):
-            print(f"voicecloud answers on {address}/  (data: {data}; stop with Ctrl-C)", flush=True)
+            processes.say(f"voicecloud answers on {address}/  (data: {data}; stop with Ctrl-C)")
             # Later than the pages, as they load much and share the cores.
             supervisor.start(*workers(options.workers), Child("sweep", command("sweep", "--every", SWEEP_SECONDS)))
         supervisor.run()
@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
 def own_address(host: str, port: int) -> str:
     """Return where this machine itself reaches the site."""
     if host in WILDCARDS:
-        print("Other machines reach this site once SITE_URL names the address that they use.", flush=True)
+        processes.say("Other machines reach this site once SITE_URL names the address that they use.")
         host = WILDCARDS[host]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

@@ -61,6 +61,14 @@ def work_for_a_minute(run: Run) -> None:
 
 
 @task
+def work_for_a_while(run: Run) -> None:
+    """Takes some seconds, begins anew in each attempt, and stops when asked."""
+    for step in range(60):
+        run.report(step / 60, "Working")
+        time.sleep(0.1)
+
+
+@task
 def hear_nothing(run: Run) -> None:
     """Never asks whether it shall stop."""
     run.report(0.1, "Deaf")

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import transaction
+from django.db import connection, transaction
 
 from apps.accounts.models import User
+
+LOCK_SECONDS = 5
+MIGRATION_LOCK = 0x766F696365  # any number that nothing else in this database uses
 
 
 class Command(BaseCommand):
@@ -22,7 +27,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, first_login: bool, **options: Any) -> None:
         """Migrate, collect static files if any changed, make and print the first log-in if asked."""
-        call_command("migrate", verbosity=0, interactive=False)
+        with one_at_a_time():
+            call_command("migrate", verbosity=0, interactive=False)
         stamp = settings.DATA_DIR / "static.stamp"
         digest = static_digest()
         if not stamp.exists() or stamp.read_text() != digest:
@@ -31,6 +37,26 @@ class Command(BaseCommand):
         if first_login and not User.objects.exists():
             email, password = make_first_login()
             self.stdout.write(f"First log-in (shown only now): {email}  password: {password}")
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Let machines that are updated together migrate one after the other, and none hold up a site that goes on.
+
+    On PostgreSQL a statement waits for a table no longer than LOCK_SECONDS, as all others would queue up behind it; the
+    migration then fails as a whole and can be started again.
+    """
+    if connection.vendor != "postgresql":
+        yield  # SQLite's own lock does it, on the one machine there is
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+        cursor.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+        try:
+            yield
+        finally:
+            cursor.execute("RESET lock_timeout")
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
 
 
 def static_digest() -> str:
