@@ -63,15 +63,29 @@ class ResidentWorker(Worker):
     stray_since: float | None = None
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Say that this worker lives: RQ calls it every second, idle or not."""
-        super().heartbeat(timeout, pipeline)
-        presence.say(self.connection if pipeline is None else pipeline, self.queue_names(), self.name)
+        """Say that this worker lives: RQ calls it every second, idle or not. One that cannot be heard works on."""
+        try:
+            super().heartbeat(timeout, pipeline)
+            presence.say(self.connection if pipeline is None else pipeline, self.queue_names(), self.name)
+        except RedisError as error:
+            log.warning("worker %s: Redis does not hear it: %s", self.name, error)
 
     def register_death(self) -> None:
         """Leave the list of the living at once when told to stop."""
         super().register_death()  # type: ignore[no-untyped-call]
         presence.leave(self.connection, self.queue_names(), self.name)
         self.dismiss()
+
+    def execute_job(self, job: Any, queue: Any) -> None:
+        """Have a call carried out. When Redis fails meanwhile the worker goes on; a lost call is made again."""
+        try:
+            super().execute_job(job, queue)
+        except RedisError:
+            log.warning("worker %s: Redis was away around a call", self.name, exc_info=True)
+            if self._horse_pid:  # nobody watches it any more
+                self.dismiss()
+                self._horse_pid = 0
+                self.settle_or_leave()
 
     def fork_work_horse(self, job: Any, queue: Any) -> None:
         """Give the call to the work-horse, to a new one if need be."""
@@ -178,7 +192,15 @@ class ResidentWorker(Worker):
         try:
             super().monitor_work_horse(job, queue, execution)
         finally:
+            self.settle_or_leave()
+
+    def settle_or_leave(self) -> None:
+        """Do as ``settle``; while the database is away it is left to the sweep, which misses the heartbeat."""
+        try:
             self.settle()
+        except DatabaseError:
+            log.warning("worker %s: the database is away; the sweep settles its job", self.name, exc_info=True)
+            connection.close()
 
     def settle(self) -> None:
         """Return the job of a dead work-horse to the queue, or end it; remove what its attempt left on the disk."""
