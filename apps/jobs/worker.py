@@ -80,7 +80,10 @@ def carry_out(job: Job, body: Body) -> None:
         body(run)
         run.end(Status.DONE)
     except (Refused, AudioError) as error:
-        run.end(Status.FAILED, message=str(error))
+        if isinstance(error, AudioError) and faults.disk_is_full():
+            _fail(run, error)  # the file may be fine: what was read of it could not be written
+        else:
+            run.end(Status.FAILED, message=str(error))
     except WeightsError as error:
         # Its sentence says what to do (train the voice again); that it came to this is for us to look at.
         log.exception("job %s: weights that cannot be used", job.code)
