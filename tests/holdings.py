@@ -7,11 +7,13 @@ from typing import Any
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
-from apps.accounts import services
+from apps.accounts import sealing, services
 from apps.jobs.models import Artifact, Job
 from apps.studio.models import Conversion, ConversionPreset, Source
 from apps.studio.options import defaults
 from apps.voices.models import Consent, Recording, Take, Upload, Voice, VoiceModel
+from apps.webhooks import signing
+from apps.webhooks.models import PURPOSE, Attempt, Delivery, Endpoint
 from tests.sounds import tone, wav_bytes
 
 WAV = {"content_type": "audio/wav", "sha256": "0" * 64}
@@ -76,6 +78,31 @@ def _voice(workspace: Any, user: Any, sound: bytes) -> dict[str, Any]:
     return {"voice": voice, "recording": recording, "take": take, "consent": consent, "upload": upload, "model": model}
 
 
+def _webhook(workspace: Any, user: Any) -> dict[str, Any]:
+    secret = sealing.seal(signing.new_secret(), purpose=PURPOSE)
+    url = "https://receiver.example.com/hooks"
+    endpoint = Endpoint.objects.create(workspace=workspace, url=url, sealed_secret=secret, created_by=user)
+    delivery = Delivery.objects.create(
+        endpoint=endpoint,
+        event="job.done",
+        body='{"type":"job.done"}',
+        status="failed",
+        attempts=1,
+        ended_at=timezone.now(),
+    )
+    Attempt.objects.create(
+        delivery=delivery,
+        number=1,
+        sent_at=timezone.now(),
+        signature="v1,c2lnbmF0dXJl",
+        duration_ms=120,
+        status_code=500,
+        error="The receiver answered 500.",
+        answer="out of order",
+    )
+    return {"endpoint": endpoint, "delivery": delivery}
+
+
 def fill(workspace: Any, user: Any) -> dict[str, Any]:
     """Give the workspace one of everything that ``user`` made; return it by the name of its kind."""
     sound = wav_bytes(tone(1.0))
@@ -101,4 +128,5 @@ def fill(workspace: Any, user: Any) -> dict[str, Any]:
     invitation, _ = services.invite(workspace=workspace, user=user, email="invited@example.org", role="viewer")
     membership = workspace.memberships.exclude(role="owner").last() or workspace.memberships.get()
     held |= {"source": source, "job": job, "artifact": artifact, "conversion": conversion, "preset": preset}
+    held |= _webhook(workspace, user)
     return held | {"invitation": invitation, "membership": membership, "workspace": workspace}

@@ -89,6 +89,7 @@ os.environ.update(
 for name in (
     "S3_BUCKET",
     "BEHIND_PROXY",
+    "WEBHOOK_ALLOW_PRIVATE",
     "LOG_FORMAT",
     "ENGINE_DEVICE",
     "JOBS_PER_WORKSPACE",

@@ -89,6 +89,14 @@ def production(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMe
     found: list[CheckMessage] = []
     if settings.JOBS_INLINE:
         found.append(Error("JOBS_INLINE runs jobs inside requests.", hint="Unset it.", id="voicecloud.E009"))
+    if settings.WEBHOOK_ALLOW_PRIVATE:
+        found.append(
+            Warning(
+                "WEBHOOK_ALLOW_PRIVATE lets every workspace's admins send requests into your own network.",
+                hint="Unset it unless all of them may know and call every machine there.",
+                id="voicecloud.W015",
+            )
+        )
     if settings.ACCOUNT_EMAIL_VERIFICATION != "mandatory":
         found.append(
             Warning(

@@ -64,6 +64,7 @@ INSTALLED_APPS = [
     "django_htmx",
     "django_rq",
     "apps.accounts",
+    "apps.webhooks",
     "apps.jobs",
     "apps.voices",
     "apps.studio",
@@ -201,6 +202,9 @@ JOBS_PER_WORKSPACE = env.int("JOBS_PER_WORKSPACE", default=4)  # of one queue at
 MODEL_CACHE_SIZE = env.int("MODEL_CACHE_SIZE", default=3)  # opened voices that a worker keeps; 0: as memory allows
 DEFAULT_CONVERTER = env.str("DEFAULT_CONVERTER", default="native")
 ENGINE_DEVICE = env.str("ENGINE_DEVICE", default="auto")
+
+# --- webhooks: true lets them call machines that are not on the public internet --------------------------------------
+WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=False)
 
 # --- people ----------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"

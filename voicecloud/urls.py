@@ -18,6 +18,7 @@ urlpatterns = [
     path("", include("apps.pages.urls")),
     path("accounts/", include("allauth.urls")),
     path("", include("apps.accounts.urls")),
+    path("w/<slug:slug>/", include("apps.webhooks.urls")),
     path("w/<slug:slug>/", include("apps.jobs.urls")),
     path("w/<slug:slug>/", include("apps.voices.urls")),
     path("w/<slug:slug>/", include("apps.studio.urls")),

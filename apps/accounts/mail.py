@@ -41,6 +41,11 @@ def ready_letter(user: User, context: dict[str, Any]) -> bool:
     return _send("ready", user.email, {"user": user, **context})
 
 
+def webhook_disabled_letter(user: User, context: dict[str, Any]) -> bool:
+    """Tell a member that an endpoint was switched off; `context` has workspace, address, reason and link."""
+    return _send("webhook-disabled", user.email, context)
+
+
 def _send(name: str, to: str, context: dict[str, Any]) -> bool:
     """Send ``templates/emails/<name>-*`` to one address; a mail server that fails is logged and answered False."""
     context = {"SITE_NAME": settings.SITE_NAME, "SITE_URL": settings.SITE_URL, **context}

@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from apps import logs
 from apps.accounts.models import User, Workspace
 from apps.jobs import letters, line
+from apps.jobs.announcements import announce
 from apps.jobs.events import publish
 from apps.jobs.faults import RETRY_AFTER
 from apps.jobs.folders import remove_folder
@@ -40,6 +41,7 @@ _CLAIMS_TRIED = 20
 Task = Callable[[int], None]
 
 
+@transaction.atomic
 def submit(
     *,
     workspace: Workspace,
@@ -73,6 +75,7 @@ def submit(
     else:
         transaction.on_commit(lambda: enqueue(job))
     publish(job)
+    announce(job, Status.QUEUED)
     return job
 
 
@@ -124,6 +127,7 @@ def _claim_turn(queue: str, turn: line.Turn, worker: str) -> Job | None:
         return job
 
 
+@transaction.atomic
 def claim(job_pk: int, *, worker: str) -> Job | None:
     """Make the queued job this worker's, as a new attempt; None when it cannot be had: taken, ended, gone or waiting
     for its next try."""
@@ -141,6 +145,7 @@ def claim(job_pk: int, *, worker: str) -> Job | None:
         return None
     job = Job.objects.select_related("workspace", "created_by").get(pk=job_pk)
     publish(job)
+    announce(job, Status.RUNNING)
     return job
 
 
@@ -175,6 +180,7 @@ def end(job_pk: int, *, status: Status, message: str = "", error_id: str = "", a
         job = Job.objects.select_related("workspace", "created_by").get(pk=job_pk)
         _forget_checkpoint(job)
         publish(job)
+        announce(job, status)
         transaction.on_commit(lambda: letters.tell(job))
     _call_for_the_next(job)
     log.info("job %s: %s %s after attempt %s %s", job.code, job.kind, status, job.attempt, error_id)
@@ -230,6 +236,7 @@ def hand_back(job: Job, *, reason: str) -> bool:
         if back:
             transaction.on_commit(lambda: enqueue(job))
             publish(job)
+            announce(job, Status.QUEUED)
     if back:
         log.warning("job %s: attempt %s is lost, queued again", job.code, job.attempt)
     return bool(back)
@@ -257,6 +264,7 @@ def retry(job: Job, *, what: str, error_id: str) -> bool:
         if back:
             publish(job)
             _call_for_the_next(job)
+            announce(job, Status.QUEUED)
     if not back:
         # Asked to stop meanwhile, or not this attempt's any more: then this changes nothing either.
         end(job.pk, status=Status.CANCELLED, message="Cancelled.", attempt=job.attempt)
@@ -282,6 +290,7 @@ def requeue(job: Job) -> bool:
         if again:
             transaction.on_commit(lambda: enqueue(job))
             publish(job)
+            announce(job, Status.QUEUED)
     return bool(again)
 
 

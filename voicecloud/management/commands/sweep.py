@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from apps.accounts.services import erase_due_workspaces
 from apps.jobs import folders, orphans, services
 from apps.voices.services.uploads import sweep_uploads
+from apps.webhooks.services import tidy as tidy_webhooks
 
 log = logging.getLogger(__name__)
 SELDOM_SECONDS = 600.0
@@ -23,6 +24,7 @@ SELDOM: tuple[Callable[[], Any], ...] = (
     folders.tidy,
     sweep_uploads,
     erase_due_workspaces,
+    tidy_webhooks,
     orphans.sweep_orphans,
 )
 
