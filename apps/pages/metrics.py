@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 
 from apps.jobs import presence
 from apps.jobs.models import Job, Status
+from apps.webhooks.models import Delivery
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 UNKNOWN = "unknown"  # an address that is no page: one label for all, as anybody can make up any number of them
@@ -94,6 +95,15 @@ class Jobs(Collector):
         yield from (jobs, spent, mean)
 
 
+class Webhooks(Collector):
+    """Deliveries as the database has them now; each is kept for 30 days."""
+
+    def collect(self) -> Iterator[Metric]:
+        for status, what in (("waiting", "that wait for an attempt"), ("failed", "given up")):
+            count = Delivery.objects.filter(status=status).count()
+            yield GaugeMetricFamily(f"voicecloud_webhooks_{status}", f"Deliveries {what}.", value=count)
+
+
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
@@ -104,4 +114,5 @@ def metrics(request: HttpRequest) -> HttpResponse:
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     registry.register(Jobs())
+    registry.register(Webhooks())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

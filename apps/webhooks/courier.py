@@ -33,7 +33,7 @@ AT_ONCE, OF_AN_ENDPOINT, OF_A_WORKSPACE = 32, 2, 4
 # Longer than a request can take: whose claim runs out before its outcome is written has died, and another sends.
 CLAIMED_FOR = timedelta(seconds=3 * sending.TOTAL_SECONDS)
 LOOK_EVERY_SECONDS = 0.5
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 3.0
 GIVEN_UP_AFTER = timedelta(days=5)
 
 
@@ -172,6 +172,12 @@ class Courier:
                 log.exception("the outbox cannot be reached; it is asked again")
                 time.sleep(LOOK_EVERY_SECONDS)
             close_old_connections()
+        try:
+            self._end()
+        except DatabaseError:
+            log.exception("the outbox cannot be reached; what is under way is sent again once its claims run out")
+
+    def _end(self) -> None:
         limit = time.monotonic() + GRACE_SECONDS
         while self._under_way and (left := limit - time.monotonic()) > 0:
             self._collect(left)

@@ -34,6 +34,7 @@ MORE_PAGES = {
     "a list of no voices": "voices:list",
     "nothing to convert into": "studio:convert",
     "a list of no jobs": "jobs:list",
+    "a list of no endpoints": "webhooks:list",
 }
 # axe would fetch every sheet again and put copies of it into the page, which the site's policy rightly refuses.
 OPTIONS = {"preload": False, "resultTypes": ["violations"]}

@@ -123,3 +123,18 @@ def test_requests_are_counted_by_page_and_made_up_addresses_together() -> None:
     assert more("voicecloud_http_requests_total", **unknown) == 2
     assert more("voicecloud_http_request_seconds_count", page="pages:healthz") == 3
     assert not [key for key in after if "no/such" in str(key)]
+
+
+@pytest.mark.django_db
+def test_webhooks_that_wait_and_that_failed_are_counted(acme: Any) -> None:
+    from apps.webhooks.models import Delivery, Endpoint
+
+    endpoint = Endpoint.objects.create(workspace=acme, url="https://example.com/", sealed_secret="x")
+    now = timezone.now()
+    for _ in range(3):
+        Delivery.objects.create(endpoint=endpoint, event="job.done", body="{}", next_attempt_at=now)
+    for status in ("failed", "failed", "delivered"):
+        Delivery.objects.create(endpoint=endpoint, event="job.done", body="{}", status=status, ended_at=now)
+    found = figures()
+    assert of(found, "voicecloud_webhooks_waiting") == 3
+    assert of(found, "voicecloud_webhooks_failed") == 2
