@@ -26,7 +26,7 @@ class EndpointForm(forms.Form):
     )
     events = forms.MultipleChoiceField(
         label="Events",
-        choices=list(catalog.EVENTS.items()),
+        choices=[(name, f"{name}: {meaning}") for name, meaning in catalog.EVENTS.items()],
         required=False,
         widget=forms.CheckboxSelectMultiple,
         help_text="Choose none to get all of them, also those that come later.",

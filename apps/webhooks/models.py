@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 from django.db import models
@@ -93,6 +94,12 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event} to {self.endpoint_id} ({self.status})"
+
+    @property
+    def is_soon(self) -> bool:
+        """Say whether something is about to happen to it, so that its page asks by itself."""
+        soon = timezone.now() + timedelta(minutes=1)
+        return self.endpoint.enabled and self.next_attempt_at is not None and self.next_attempt_at < soon
 
     @property
     def last_attempt(self) -> Any:

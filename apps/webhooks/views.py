@@ -190,6 +190,7 @@ def delivery(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponse:
         "delivery": found,
         "endpoint": found.endpoint,
         "attempts": list(found.log.all()),
+        "is_soon": found.is_soon,
         "payload": json.dumps(json.loads(found.body), indent=2, ensure_ascii=False),
     }
     return render(request, "webhooks/delivery.html", context)
