@@ -75,13 +75,15 @@ def look_up(place: Place, *, seconds: float = LOOKUP_SECONDS) -> list[Address]:
     Raises Refused when there is none, when one is not public, or when the name servers take longer than ``seconds``.
     """
     found = [Address(family, sockaddr) for family, _, _, _, sockaddr in _ask(place, seconds)]
-    if not found:
-        raise Refused(f"The name {place.host} has no address. Check its spelling.", status=422)
-    if not settings.WEBHOOK_ALLOW_PRIVATE:
-        for address in found:
-            if not is_public(str(address.sockaddr[0])):
-                raise Refused(f"{place.host} is not on the public internet. Enter a public address.", status=422)
+    private = not settings.WEBHOOK_ALLOW_PRIVATE and not all(is_public(str(each.sockaddr[0])) for each in found)
+    if private or not found:
+        raise _none(place)
     return found
+
+
+def _none(place: Place) -> Refused:
+    """One sentence for a name that is unknown and for one that is ours: else it would tell which names we have."""
+    return Refused(f"No public address was found for {place.host}. Check its spelling.", status=422)
 
 
 def is_public(number: str) -> bool:
@@ -125,5 +127,5 @@ def _ask(place: Place, seconds: float) -> list[Any]:
     except queue.Empty:
         raise Refused(f"The address of {place.host} was not found in time. Try again later.", status=422) from None
     if isinstance(answer, OSError):
-        raise Refused(f"The name {place.host} has no address. Check its spelling.", status=422)
+        raise _none(place)
     return answer

@@ -105,7 +105,7 @@ def post(url: str, *, body: bytes, headers: Mapping[str, str], seconds: float = 
     watchdog.daemon = True
     watchdog.start()
     try:
-        connection.request("POST", place.path, body=body, headers=dict(headers))
+        connection.request("POST", place.path, body=body, headers={**headers, "connection": "close"})
         with connection.getresponse() as response:
             if connection.aborted:  # http.client takes what ends amid its headers for whole
                 raise TimeoutError("no time left")

@@ -147,7 +147,7 @@ def test_no_line_can_be_smuggled_into_the_request() -> None:
 
 def test_one_address_that_is_not_public_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     meaning(monkeypatch, "93.184.215.14", "10.0.0.7")
-    with pytest.raises(Refused, match="not on the public internet"):
+    with pytest.raises(Refused, match="No public address"):
         addresses.look_up(addresses.read("https://example.com/"))
     meaning(monkeypatch, "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c")
     assert len(addresses.look_up(addresses.read("https://example.com/"))) == 2
@@ -175,7 +175,7 @@ def test_a_name_that_means_something_else_later_reaches_nothing(
     Courier().run_until_empty()
     assert receiver.received == []
     delivery = Delivery.objects.get()
-    assert delivery.status == "failed" and "not on the public internet" in delivery.last_attempt.error
+    assert delivery.status == "failed" and "No public address" in delivery.last_attempt.error
 
 
 def test_the_name_is_asked_once_and_the_connection_goes_where_it_was_found(
@@ -191,3 +191,17 @@ def test_the_name_is_asked_once_and_the_connection_goes_where_it_was_found(
     assert post(f"http://once.example.com:{port}/", body=b"{}", headers={}).status_code == 204
     assert asked == ["once.example.com"]
     assert connected == [("127.0.0.1", port)]
+
+
+def test_an_answer_does_not_tell_whether_we_have_such_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+    for numbers in (["10.0.0.7"], []):
+        meaning(monkeypatch, *numbers)
+        with pytest.raises(Refused) as refused:
+            addresses.look_up(addresses.read("https://database.internal.example.com/"))
+        said.append(refused.value.message)
+    monkeypatch.undo()
+    with pytest.raises(Refused) as refused:
+        addresses.look_up(addresses.read("https://no-such-name.invalid/"))
+    said.append(refused.value.message.replace("no-such-name.invalid", "database.internal.example.com"))
+    assert len(set(said)) == 1

@@ -78,8 +78,8 @@ def test_add_change_switch_off_and_on_and_delete(admin: Client, adam: Any, publi
     [
         ("", "required"),
         ("nonsense", "https://"),
-        ("http://127.0.0.1:8000/", "public internet"),
-        ("https://no-such-name.invalid/", "no address"),
+        ("http://127.0.0.1:8000/", "No public address"),
+        ("https://no-such-name.invalid/", "No public address"),
     ],
 )
 def test_an_address_that_may_not_be_called_is_said_beside_the_field(admin: Client, url: str, word: str) -> None:

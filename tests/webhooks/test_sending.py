@@ -128,7 +128,7 @@ def test_nobody_there_and_nobody_of_that_name() -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         assert send(f"http://127.0.0.1:{port}/").error == "Nobody listens at the receiver's address."
-    assert "has no address" in send("http://no-such-name.invalid/").error
+    assert "No public address" in send("http://no-such-name.invalid/").error
 
 
 def test_noise_instead_of_http(receiver: Receiver) -> None:
