@@ -6,7 +6,7 @@ import shutil
 from typing import Any
 
 from tests.stack import Stack, running, short_folder
-from tests.webhooks.conftest import answer, listening
+from tests.webhooks.receivers import answer, listening
 
 ADD = """
 from apps.accounts.models import User

@@ -11,7 +11,7 @@ from apps.errors import Refused
 from apps.webhooks import addresses, services
 from apps.webhooks.courier import Courier
 from apps.webhooks.models import Delivery, Endpoint
-from tests.webhooks.conftest import Receiver
+from tests.webhooks.receivers import Receiver
 
 PUBLIC = ["93.184.215.14", "8.8.8.8", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 NOT_PUBLIC = [

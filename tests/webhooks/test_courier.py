@@ -26,7 +26,7 @@ from apps.webhooks.courier import Courier
 from apps.webhooks.models import Delivery, Endpoint, Status
 from tests.accounts.test_member_race import at_once
 from tests.stack import ROOT
-from tests.webhooks.conftest import Receiver, answer, listening
+from tests.webhooks.receivers import Receiver, answer, listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Make = Callable[..., Endpoint]

@@ -16,7 +16,8 @@ from apps.webhooks.catalog import EVENTS
 from apps.webhooks.courier import Courier
 from apps.webhooks.models import Endpoint
 from tests.stack import ROOT
-from tests.webhooks.conftest import SECRET, Receiver
+from tests.webhooks.conftest import SECRET
+from tests.webhooks.receivers import Receiver
 
 TEXT = (ROOT / "docs" / "webhooks.md").read_text()
 

@@ -15,7 +15,7 @@ from apps.webhooks.catalog import EVENTS
 from apps.webhooks.courier import Courier
 from apps.webhooks.models import Delivery, Endpoint
 from tests.jobs import bodies
-from tests.webhooks.conftest import Receiver
+from tests.webhooks.receivers import Receiver
 
 
 @pytest.fixture

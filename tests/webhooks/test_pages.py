@@ -15,7 +15,8 @@ from apps.accounts.models import AuditEvent
 from apps.webhooks import addresses, services
 from apps.webhooks.courier import Courier
 from apps.webhooks.models import Delivery, Endpoint, Status
-from tests.webhooks.conftest import SECRET, Receiver, answer
+from tests.webhooks.conftest import SECRET
+from tests.webhooks.receivers import Receiver, answer
 
 ClientOf = Callable[[Any], Client]
 HERE = "/w/acme/webhooks/"

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from apps.webhooks import addresses, sending
 from apps.webhooks.sending import post
-from tests.webhooks.conftest import Receiver, answer, listening
+from tests.webhooks.receivers import Receiver, answer, listening
 
 pytestmark = pytest.mark.usefixtures("private")
 

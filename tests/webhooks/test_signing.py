@@ -16,7 +16,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from apps.webhooks import services, signing
 from apps.webhooks.courier import Courier
 from apps.webhooks.models import Endpoint
-from tests.webhooks.conftest import SECRET, Receiver
+from tests.webhooks.conftest import SECRET
+from tests.webhooks.receivers import Receiver
 
 # The specification's own example of a symmetric signature.
 SPEC_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
