@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from apps.jobs import services
-from apps.jobs.models import Artifact, Job, Status
+from apps.jobs.models import Artifact, Job, Share, Status
 
 
 class ArtifactInline(admin.TabularInline):  # type: ignore[type-arg]  # no subscript at run time
@@ -69,4 +69,20 @@ class ArtifactAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Only jobs make artifacts."""
+        return False
+
+
+@admin.register(Share)
+class ShareAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript at run time
+    """What each workspace has had of a queue: who has the lower finish has the next turn."""
+
+    list_display = ("workspace", "queue", "start", "finish")
+    list_filter = ("queue",)
+    search_fields = ("workspace__name", "workspace__slug")
+    list_select_related = ("workspace",)
+    ordering = ("queue", "finish")
+    readonly_fields = ("workspace", "queue", "start", "finish")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Turns are written by those who take them."""
         return False
