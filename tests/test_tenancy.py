@@ -18,6 +18,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, path, reverse
 from django.urls.resolvers import RegexPattern
 
 from tests.holdings import fill
+from tests.received import received
 
 PEOPLE = ["nobody", "stranger", "viewer", "editor", "admin", "owner"]
 ANYBODY, PERSON = "anybody", "person"
@@ -73,6 +74,8 @@ TABLE: dict[str, dict[str, str]] = {
     "voices:recording": {"GET": "viewer"},
     "voices:recording-audio": {"GET": "viewer"},
     "voices:recording-delete": {"POST": "editor"},
+    "voices:direct": {"POST": "editor"},
+    "voices:direct-finish": {"POST": "editor"},
     "voices:uploads": {"POST": "editor", "OPTIONS": "editor"},
     "voices:upload": {"HEAD": "editor", "PATCH": "editor", "DELETE": "editor"},
     "voices:take-audio": {"GET": "viewer"},
@@ -274,9 +277,10 @@ def test_files_are_served_to_members_as_they_were_stored(
     row = held[FILES[name]]
     file = row.recording if name == "voices:consent-audio" else row.file
     answer = person("viewer").get(reverse(name, kwargs=kwargs_for(name, held)))
-    assert answer.status_code == 200
+    sent = received(answer)
+    assert sent.status == 200
     with file.open() as stored:
-        assert b"".join(answer.streaming_content) == stored.read()
+        assert sent.body == stored.read()
     assert answer["X-Content-Type-Options"] == "nosniff"
 
 

@@ -158,7 +158,7 @@ STORAGES: dict[str, dict[str, Any]] = {
 }
 if S3_BUCKET:
     STORAGES["default"] = {
-        "BACKEND": "storages.backends.s3.S3Storage",
+        "BACKEND": "apps.jobs.s3.BucketStorage",
         "OPTIONS": {
             "bucket_name": S3_BUCKET,
             "endpoint_url": env.str("S3_ENDPOINT_URL", default="") or None,
@@ -166,12 +166,23 @@ if S3_BUCKET:
             "access_key": env.str("S3_ACCESS_KEY", default="") or None,
             "secret_key": env.str("S3_SECRET_KEY", default="") or None,
             "addressing_style": env.str("S3_ADDRESSING_STYLE", default="path"),
-            "signature_version": "s3v4",
             "default_acl": None,
             "file_overwrite": False,
             "querystring_expire": 300,
+            # A file that is opened comes whole: above this into a temporary file, not into memory.
+            "max_memory_size": 8 * 1024 * 1024,
         },
     }
+
+
+def _storage_origin(options: dict[str, Any]) -> str:
+    """Return the origin that signed addresses lead to, as the S3 client forms it."""
+    region, virtual = options["region_name"], options["addressing_style"] == "virtual"
+    amazon = "https://s3.amazonaws.com" if region == "us-east-1" else f"https://s3.{region}.amazonaws.com"
+    parts = urlsplit(options["endpoint_url"] or amazon)
+    return f"{parts.scheme}://{S3_BUCKET + '.' if virtual else ''}{parts.netloc}"
+
+
 MEDIA_URL = "/never-served-directly/"
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
@@ -268,7 +279,8 @@ X_FRAME_OPTIONS = "DENY"
 CSRF_FAILURE_VIEW = "voicecloud.errors.csrf_failure"
 # Whose log-ins are throttled: the nearest proxy's word for it, and nobody else's.
 ALLAUTH_TRUSTED_PROXY_COUNT = 1 if env.bool("BEHIND_PROXY", default=False) else 0
-_STORAGE_ORIGIN = [STORAGES["default"]["OPTIONS"]["endpoint_url"] or "https://*.amazonaws.com"] if S3_BUCKET else []
+# Sound is played from there, and recordings are sent there: by signed addresses.
+_STORAGE_ORIGIN = [_storage_origin(STORAGES["default"]["OPTIONS"])] if S3_BUCKET else []
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],

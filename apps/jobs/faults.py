@@ -50,7 +50,10 @@ def _is_storage_away(error: BaseException) -> bool:
     if isinstance(error, storage.ClientError):
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         return status >= 500 or error.response.get("Error", {}).get("Code") in _BUSY
-    return isinstance(error, storage.HTTPClientError | storage.ConnectionError)
+    if isinstance(error, storage.HTTPClientError | storage.ConnectionError | storage.IncompleteReadError):
+        return True
+    transfer = sys.modules.get("s3transfer.exceptions")  # a download in ranges that was cut again and again
+    return transfer is not None and isinstance(error, transfer.RetriesExceededError)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -18,6 +18,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from apps.jobs import presence
+from apps.jobs.storage import ObjectStore
 
 log = logging.getLogger(__name__)
 LIMIT_SECONDS = 2.0
@@ -43,7 +44,10 @@ def _redis() -> None:
 
 
 def _storage() -> None:
-    default_storage.exists("readyz")
+    if isinstance(default_storage, ObjectStore):
+        default_storage.reach()
+    else:
+        default_storage.exists("readyz")
 
 
 def _workers() -> None:

@@ -28,6 +28,13 @@ class VoiceForm(forms.Form):
     )
 
 
+class AnnouncedFileForm(forms.Form):
+    """A file that is about to be put into the object store."""
+
+    name = forms.CharField(max_length=1000, strip=False)
+    size = forms.IntegerField(min_value=0, max_value=2**50)
+
+
 class ConsentForm(forms.Form):
     """The terms of a consent. It is valid only when the statement that was shown says exactly what was chosen."""
 

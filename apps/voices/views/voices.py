@@ -19,7 +19,7 @@ from apps.errors import Refused
 from apps.jobs.models import UNFINISHED
 from apps.voices.forms import TrainForm, VoiceForm
 from apps.voices.models import Consent, Recording, Take, Voice, VoiceModel
-from apps.voices.services import training, voices
+from apps.voices.services import direct, training, voices
 from apps.voices.views.lookup import page_of, voice_of
 from apps.voices.views.models import preset_cards
 
@@ -111,6 +111,7 @@ def _facts(request: WorkspaceRequest, voice: Voice) -> dict[str, Any]:
         "past_consents": voice.consents.select_related("given_by"),
         "recordings": recordings,
         "chunk_bytes": settings.UPLOAD_CHUNK_BYTES,
+        "direct": direct.is_offered(),
         "most_bytes": settings.UPLOAD_MAX_BYTES,
         "most_minutes": settings.UPLOAD_MAX_SECONDS // 60,
         "report": training.preflight_of(voice),

@@ -12,7 +12,7 @@ from django.db import close_old_connections
 from redis.exceptions import RedisError
 
 from apps.accounts.services import erase_due_workspaces
-from apps.jobs import folders, orphans, services
+from apps.jobs import faults, folders, orphans, services
 from apps.voices.services.uploads import sweep_uploads
 from apps.webhooks.services import tidy as tidy_webhooks
 
@@ -60,6 +60,8 @@ def do_round(duties: tuple[Callable[[], Any], ...]) -> None:
     for duty in duties:
         try:
             duty()
-        except (DatabaseError, RedisError, OSError):
+        except Exception as error:
+            if not isinstance(error, DatabaseError | RedisError | OSError) and faults.passing(error) is None:
+                raise
             log.exception("%s.%s failed", duty.__module__, duty.__qualname__)
         close_old_connections()
