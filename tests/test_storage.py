@@ -342,14 +342,8 @@ print(json.dumps(settings.CONTENT_SECURITY_POLICY["DIRECTIVES"], default=str))
 
 def test_the_policy_of_pages_lets_them_reach_the_store(tmp_path: Path) -> None:
     own = {"S3_BUCKET": "voices", "S3_ENDPOINT_URL": "https://s3.example.com:9000/base/"}
-    environment = {
-        "PATH": "/usr/bin",
-        "DJANGO_SETTINGS_MODULE": "voicecloud.settings",
-        "VOICECLOUD_DATA": str(tmp_path),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", POLICY], cwd=ROOT, env=environment | own, capture_output=True, text=True, timeout=60
-    )
+    own |= {"DJANGO_SETTINGS_MODULE": "voicecloud.settings", "VOICECLOUD_DATA": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", POLICY], cwd=ROOT, env=own, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     policy = json.loads(done.stdout)
     assert policy["connect-src"] == policy["media-src"] == ["'self'", "blob:", "https://s3.example.com:9000"]

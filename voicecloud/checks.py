@@ -13,6 +13,7 @@ from ml.catalog import CONVERTERS, DEVICES
 from voicecloud.settings import env
 
 S3_NAMES = ("S3_BUCKET", "S3_ENDPOINT_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY")
+S3_STYLES = ("path", "virtual")
 
 
 @register(Tags.compatibility)
@@ -36,6 +37,12 @@ def storage(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessa
                 "S3_ENDPOINT_URL is no web address.", hint="For example https://s3.example.com.", id="voicecloud.E003"
             )
         )
+    if env.str("S3_ADDRESSING_STYLE", default="path") not in S3_STYLES:
+        hint = "path (https://host/bucket/file) or virtual (https://bucket.host/file); unset, it is path."
+        found.append(Error("S3_ADDRESSING_STYLE is unknown.", hint=hint, id="voicecloud.E013"))
+    if bucket and endpoint.startswith("http:") and settings.SITE_URL.startswith("https:"):
+        hint = "Browsers send and fetch files there themselves, and refuse to from a secure page. Give the store TLS."
+        found.append(Error("S3_ENDPOINT_URL is not secure, but the site is.", hint=hint, id="voicecloud.E014"))
     return found
 
 
