@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import threading
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests import swift
 from tests.browser.test_voices import log_in, write
+from tests.sounds import tone, wav_bytes
 from tests.stack import Stack, running, short_folder
 
 pytestmark = pytest.mark.slow
@@ -20,6 +25,7 @@ OPEN = """
 from apps.voices.models import Upload
 result = Upload.objects.count()
 """
+PLAYING = "document.querySelector('.player[data-peaks] audio')"
 KEPT = """
 from apps.voices.models import Recording, Upload
 row = Recording.objects.get(name=name)
@@ -84,6 +90,76 @@ def test_a_recording_goes_straight_to_the_store_and_is_heard_from_there(
         page.get_by_role("button", name="Play").first.click()
     assert heard.value.status in (200, 206)
     page.wait_for_function("() => [...document.querySelectorAll('audio')].some((audio) => audio.currentTime > 0.2)")
+
+
+class EndingAddresses(BaseHTTPRequestHandler):
+    """Sends /sound on to an address that counts up, as the site does; only the newest that is allowed plays."""
+
+    protocol_version = "HTTP/1.1"
+    sound = wav_bytes(tone(300.0, rate=48000), 48000)  # 29 MB: more than browsers read ahead
+    given, ended = 0, 0
+
+    def log_message(self, *parts: Any) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        kind = type(self)
+        if self.path == "/sound":
+            kind.given += 1
+            return self.say(302, {"Location": f"/{kind.given}", "Cache-Control": "private, no-store"})
+        if int(self.path[1:]) <= kind.ended:
+            return self.say(403, {})
+        first = int(self.headers.get("Range", "bytes=0-")[6:].split("-")[0])
+        last = len(kind.sound) - 1
+        self.say(
+            206, {"Content-Range": f"bytes {first}-{last}/{last + 1}", "Content-Type": "audio/wav"}, last + 1 - first
+        )
+        with contextlib.suppress(OSError):  # the browser has heard enough
+            for start in range(first, last + 1, 65536):
+                self.wfile.write(kind.sound[start : start + 65536])
+                time.sleep(0.02)  # slowly, so that the rest is not there yet when it is jumped to
+
+    def say(self, status: int, headers: dict[str, str], length: int = 0) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(length)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+
+@pytest.fixture
+def ending() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), EndingAddresses)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/sound"
+    server.shutdown()
+
+
+def test_sound_whose_address_has_ended_goes_on_from_another(
+    browser: Browser, site: Stack, ending: str, tmp_path: Path
+) -> None:
+    context = browser.new_context(bypass_csp=True)  # this store is none of the site's
+    page = context.new_page()
+    page.goto(log_in(page, site))
+    page.get_by_label("Add recordings of this voice").set_input_files(write(tmp_path / "long.wav", 4.0, seed=3))
+    expect(page.locator("#recording-list").get_by_text("usable")).to_be_visible(timeout=120_000)
+    page.locator("#recording-list").get_by_role("link", name="long.wav").click()
+    take = page.locator(".player[data-peaks]").first  # drawn without being fetched
+    expect(take.locator(".player-wave")).to_be_visible()
+    page.evaluate(f"{PLAYING}.src = '{ending}'")
+    take.get_by_role("button", name="Play").click()
+    page.wait_for_function(f"() => {PLAYING}.currentTime > 0.2")
+    EndingAddresses.ended = EndingAddresses.given
+    page.evaluate(f"{PLAYING}.currentTime = 200")
+    page.wait_for_function(f"() => {PLAYING}.currentTime > 200.2 && !{PLAYING}.paused", timeout=20_000)
+    assert EndingAddresses.given == EndingAddresses.ended + 1
+    before, EndingAddresses.ended = (
+        EndingAddresses.given,
+        1000,
+    )  # and a sound that is gone for good is not asked for again and again
+    page.evaluate(f"{PLAYING}.currentTime = 10")
+    expect(page.get_by_text("This sound could not be played.")).to_be_visible()
+    assert EndingAddresses.given == before + 1
+    context.close()
 
 
 def test_when_the_store_cannot_be_reached_the_recording_comes_in_parts(
