@@ -330,6 +330,20 @@ def test_the_sweep_lives_through_a_store_that_is_away(
         sweep.do_round((lambda: 1 / 0,))
 
 
+def test_who_asks_for_a_file_of_a_store_that_is_away_is_told_to_try_again(
+    artifact: Artifact, bucket: swift.Server, settings: Any, client_of: Any, bob: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    address, client = f"/w/acme/artifacts/{artifact.code}/", client_of(bob)
+    assert client.get(address).status_code == 302
+    swift.use(settings, bucket, endpoint_url=f"http://127.0.0.1:{free_port()}")
+    answer = client.get(address)
+    assert (answer.status_code, "try again in a minute" in answer.content.decode()) == (503, True)
+    assert "the storage is away" in caplog.text and answer["X-Request-ID"]
+    swift.use(settings, bucket, secret_key="wrong")  # a fault of ours, which does not pass
+    client.raise_request_exception = False
+    assert client.get(address).status_code == 500
+
+
 # --- settings --------------------------------------------------------------------------------------------------------
 
 POLICY = """

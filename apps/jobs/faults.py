@@ -14,6 +14,7 @@ from django.db import InterfaceError, OperationalError
 RETRY_AFTER = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=5))
 """How long after its first, second and third such fault a job is tried again; the fourth ends it."""
 
+STORAGE = "The storage"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 # With less room than this nothing can be written, and libraries call that by many names.
 LEAST_FREE_BYTES = 4 * 1024**2
@@ -28,7 +29,7 @@ def passing(error: BaseException) -> str | None:
     if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
         return "The queue"
     if _is_storage_away(error):  # before OSError, which some of its errors are too
-        return "The storage"
+        return STORAGE
     if isinstance(error, OSError):
         if error.errno in _AWAY:
             return "A service"

@@ -198,7 +198,7 @@ def _forget_checkpoint(job: Job) -> None:
     name = job.checkpoint.name
     if name:
         Job.objects.filter(pk=job.pk).update(checkpoint="")
-        transaction.on_commit(lambda: default_storage.delete(name))
+        transaction.on_commit(lambda: default_storage.delete(name), robust=True)
     transaction.on_commit(lambda: remove_folder(job.code))
 
 

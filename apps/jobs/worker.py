@@ -220,7 +220,7 @@ class Run:
                 if earlier is not None:
                     earlier.delete()
                     replaced = earlier.file
-                    transaction.on_commit(lambda: replaced.delete(save=False))
+                    transaction.on_commit(lambda: replaced.delete(save=False), robust=True)
                 artifact.save()
                 publish(self.job)
         except BaseException:
