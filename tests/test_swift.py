@@ -17,7 +17,8 @@ ELSEWHERE = (
     "jobs/test_worker_process.py",  # drives a whole site by `up`, as tests/browser/test_direct.py does on a bucket
     "jobs/test_download.py",  # how the site itself sends a file; from a bucket, test_storage.py
     "jobs/test_orphans.py",  # turns the clock of files in a folder back; in a bucket, test_storage.py
-    "jobs/test_life.py",  # stores nothing
+    "jobs/test_life.py",  # stores nothing, as the next
+    "jobs/test_resident.py",
     "voices/test_bad_files.py",  # refused before anything is stored
 )
 # Of the addresses, those that send a file: the others are the same whatever the storage is.
