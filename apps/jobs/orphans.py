@@ -16,6 +16,8 @@ from django.core.files.storage import default_storage
 from django.db.models import FileField, Model
 from django.utils import timezone
 
+from apps.jobs import counters
+
 log = logging.getLogger(__name__)
 ROOT = "w"  # as in Workspace.file_prefix
 # An upload's pieces are no field of a row; what stays of them has a sweep of its own.
@@ -23,6 +25,8 @@ ELSEWHERE = "uploads"
 # A file is stored before its row is committed, and a long transaction may lie between.
 GRACE = timedelta(hours=24)
 FOLDERS_AT_ONCE = 20
+LAST = "orphans-last"
+"""Where the cache has what the newest round found: ``at``, ``folders``, ``orphans`` and ``missing``."""
 _CURSOR = "orphans-cursor"
 
 
@@ -39,6 +43,9 @@ def sweep_orphans() -> dict[str, int]:
         orphans, missing = _compare(f"{ROOT}/{name}")
         found["orphans"] += orphans
         found["missing"] += missing
+    cache.set(LAST, {"at": timezone.now(), "folders": len(turn), **found}, None)
+    counters.count("storage_orphans", by=found["orphans"])
+    counters.count("storage_missing", by=found["missing"])
     return found
 
 
