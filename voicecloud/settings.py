@@ -148,6 +148,8 @@ CHANNEL_LAYERS = {
 }
 _QUEUE_URL = f"{REDIS_URL}{'&' if '?' in REDIS_URL else '?'}socket_timeout=10"
 RQ_QUEUES = {name: {"URL": _QUEUE_URL, "DEFAULT_TIMEOUT": 3600} for name in ("gpu", "default")}
+# RQ's own pages would change queues past the rows, which are the truth, and past the audit log.
+RQ_SHOW_ADMIN_LINK = False
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 
 S3_BUCKET = env.str("S3_BUCKET", default="")
@@ -190,7 +192,7 @@ SENTRY_DSN = env.str("SENTRY_DSN", default="")
 if SENTRY_DSN:
     tracking.start(SENTRY_DSN, environment=_HOST)
 
-# --- what a workspace costs, for staff to see; in whatever currency, 0 shows none --------------------------------------
+# --- what a workspace costs, for staff to see; in whatever currency, 0 shows none ------------------------------------
 COST_PER_GPU_HOUR = env.float("COST_PER_GPU_HOUR", default=0.0)
 COST_PER_GB_MONTH = env.float("COST_PER_GB_MONTH", default=0.0)
 

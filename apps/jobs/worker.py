@@ -26,7 +26,7 @@ from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
 from apps import logs, tracking
 from apps.errors import Refused
-from apps.jobs import faults, services
+from apps.jobs import faults, services, tracebacks
 from apps.jobs.events import publish
 from apps.jobs.folders import folder_of
 from apps.jobs.models import Artifact, Job, Status
@@ -103,6 +103,7 @@ def carry_out(job: Job, body: Body) -> None:
 def _fail(run: Run, error: Exception) -> None:
     error_id = uuid.uuid4().hex
     log.exception("job %s: error %s", run.job.code, error_id, extra={"error_id": error_id})
+    tracebacks.keep(run.job, error, error_id=error_id)
     if (what := faults.passing(error)) is not None:
         services.retry(run.job, what=what, error_id=error_id)
     else:
