@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 POSTGRES = Path("/usr/lib/postgresql")
+# Asked by every package that brings a service whether it may start it.
+POLICY = Path("/usr/sbin/policy-rc.d")
 APT_SECONDS = 900
 CHECK_SECONDS = 900
 TEST_SECONDS = 3 * 3600
@@ -25,6 +29,8 @@ def main(arguments: list[str]) -> int:
     if in_ci and not POSTGRES.is_dir():
         # Its tests are slow ones; they fail under CI where it is missing.
         install_package("postgresql")
+    if in_ci and shutil.which("promtool") is None:
+        install_package("prometheus")
     if not has_browser():
         if in_ci:
             print("Chromium is missing and could not be installed: under CI the browser tests must run.")
@@ -75,12 +81,27 @@ def install_package(name: str) -> bool:
         return False
     print(f"Installing Debian's {name} for the tests ...", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for arguments in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", name]):
-        command = ["apt-get", *arguments]
-        try:
-            status = subprocess.run(command, env=environment, timeout=APT_SECONDS, stdout=subprocess.DEVNULL).returncode
-        except subprocess.TimeoutExpired:
-            return False
-        if status:
-            return False
+    with services_stay_off():
+        for arguments in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", name]):
+            command = ["apt-get", *arguments]
+            try:
+                done = subprocess.run(command, env=environment, timeout=APT_SECONDS, stdout=subprocess.DEVNULL)
+            except subprocess.TimeoutExpired:
+                return False
+            if done.returncode:
+                return False
     return True
+
+
+@contextlib.contextmanager
+def services_stay_off(rule: Path = POLICY) -> Iterator[None]:
+    """Let Debian's packages start no service meanwhile: tests start their own. A machine's own rule stays as it is."""
+    if rule.exists():
+        yield
+        return
+    rule.write_text("#!/bin/sh\nexit 101\n")
+    rule.chmod(0o755)
+    try:
+        yield
+    finally:
+        rule.unlink()

@@ -59,7 +59,7 @@ class StaffAdmin(Admin):
         return super().log_change(request, obj, message)
 
     def log_deletions(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-        """Write down what is deleted. Of a workspace itself the line stands in the admin's log alone: its own goes too."""
+        """Write down what is deleted; of a workspace itself in the log of the admin alone, as its own goes too."""
         for row in queryset:
             if not isinstance(row, Workspace):
                 self.record(request, row, "deleted")

@@ -1,4 +1,4 @@
-"""The staff's pages in real Chromium: axe finds nothing in them, they fit a phone, and the site's policy lets them be."""
+"""The staff's pages in real Chromium: axe finds nothing, they fit a phone, the site's policy lets them be."""
 
 from __future__ import annotations
 
