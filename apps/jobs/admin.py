@@ -35,15 +35,18 @@ class Why(admin.SimpleListFilter):
         return queryset
 
 
-@admin.display(description="traceback")
-def traceback_of(fault: Fault) -> SafeString:
-    """Return it as it was printed."""
-    return format_html("<pre>{}</pre>", fault.traceback)
+class Printed:
+    """Shows a fault's traceback as it was printed."""
+
+    @admin.display(description="traceback")
+    def printed(self, fault: Fault) -> SafeString:
+        """Return it with its line breaks."""
+        return format_html("<pre>{}</pre>", fault.traceback)
 
 
-class FaultInline(admin.TabularInline):  # type: ignore[type-arg]  # no subscript at run time
+class FaultInline(Printed, admin.TabularInline):  # type: ignore[type-arg]  # no subscript at run time
     model = Fault
-    fields = readonly_fields = ("created_at", "attempt", "name", "error_id", traceback_of)
+    fields = readonly_fields = ("created_at", "attempt", "name", "error_id", "printed")
     extra = 0
     can_delete = False
 
@@ -129,14 +132,14 @@ class ArtifactAdmin(StaffAdmin):
 
 
 @admin.register(Fault)
-class FaultAdmin(StaffAdmin):
+class FaultAdmin(Printed, StaffAdmin):
     """Faults of ours in jobs, newest first: what happens often?"""
 
     list_display = ("created_at", "name", "job", "attempt", "error_id")
     list_filter = ("name", "job__kind", "created_at")
     list_select_related = ("job",)
     search_fields = ("error_id", "name", "traceback", "job__code", "job__workspace__slug")
-    fields = ("created_at", "job", "attempt", "name", "error_id", traceback_of)
+    fields = readonly_fields = ("created_at", "job", "attempt", "name", "error_id", "printed")
     date_hierarchy = "created_at"
 
     def has_add_permission(self, request: HttpRequest) -> bool:

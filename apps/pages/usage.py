@@ -64,13 +64,13 @@ class Usage:
     @property
     def cost(self) -> float:
         """Computing of the period, and a month of what is stored now, at the prices of the settings."""
-        storage = self.stored / GB * settings.COST_PER_GB_MONTH
-        return self.seconds / 3600 * settings.COST_PER_GPU_HOUR + storage
+        storage = self.stored / GB * float(settings.COST_PER_GB_MONTH)
+        return self.seconds / 3600 * float(settings.COST_PER_GPU_HOUR) + storage
 
 
 def has_prices() -> bool:
     """Say whether there is a cost to show."""
-    return settings.COST_PER_GPU_HOUR > 0 or settings.COST_PER_GB_MONTH > 0
+    return bool(settings.COST_PER_GPU_HOUR or settings.COST_PER_GB_MONTH)
 
 
 def kinds() -> list[Kind]:
