@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 
 from apps.accounts.staff import StaffAdmin
 from apps.jobs import services
-from apps.jobs.models import Artifact, Fault, Job, Status
+from apps.jobs.models import Artifact, Fault, Job, Share, Status
 
 
 class Why(admin.SimpleListFilter):
@@ -148,4 +148,22 @@ class FaultAdmin(Printed, StaffAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Fault | None = None) -> bool:
         """What happened stays as it was written down."""
+        return False
+
+
+@admin.register(Share)
+class ShareAdmin(StaffAdmin):
+    """What workspaces have had of the queues: who is next (``apps.jobs.line``)."""
+
+    list_display = ("workspace", "queue", "start", "finish")
+    list_filter = ("queue",)
+    list_select_related = ("workspace",)
+    search_fields = ("workspace__name", "workspace__slug")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Turns make them."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Share | None = None) -> bool:
+        """A workspace's weight is changed instead."""
         return False

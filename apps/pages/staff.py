@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from django.contrib import admin
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Min
+from django.db.models import Count, Min
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
@@ -25,7 +25,7 @@ from redis.exceptions import RedisError
 
 from apps.accounts.models import AuditEvent, Workspace
 from apps.jobs import orphans, presence
-from apps.jobs.models import Job, Status
+from apps.jobs.models import ENDED, Job, Status
 from apps.pages import usage
 
 log = logging.getLogger(__name__)
@@ -62,32 +62,33 @@ def queues(request: HttpRequest) -> HttpResponse:
     except (RedisError, OSError):
         log.warning("the staff's page of workers: Redis is away", exc_info=True)
         living = None
-    codes = [code for worker in living or [] if (code := worker.said.get("job"))]
-    jobs = {str(job.code): job for job in Job.objects.filter(code__in=codes).select_related("workspace")}
-    workers = [_worker(worker, jobs) for worker in living or []]
+    workers = _workers(living or [])
     rows = [_queue(name, workers) for name in sorted(settings.RQ_QUEUES)]
     return _page(
         request, "staff/queues.html", "Queues and workers", queues=rows, workers=workers, unknown=living is None
     )
 
 
-def _worker(worker: presence.Living, jobs: dict[str, Job]) -> dict[str, Any]:
-    said = worker.said
-    return {
-        "queue": worker.queue,
-        "name": worker.name,
-        "host": worker.host,
-        "gpu": worker.gpu,
-        "job": jobs.get(said.get("job", "")),
-        "job_since": _moment(said.get("job_since")),
-        "done": said.get("done"),
-        "since": _moment(said.get("since")),
-        "cache": said.get("cache"),
-    }
-
-
-def _moment(seconds: Any) -> datetime | None:
-    return datetime.fromtimestamp(seconds, UTC) if seconds else None
+def _workers(living: list[presence.Living]) -> list[dict[str, Any]]:
+    """Return the workers with their jobs, and how many each has ended in the last day, as the books have it."""
+    names = [worker.name for worker in living]
+    mine = Job.objects.filter(queue__in=settings.RQ_QUEUES, worker__in=names).order_by()
+    running = {job.worker: job for job in mine.filter(status=Status.RUNNING).select_related("workspace")}
+    recent = mine.filter(status__in=ENDED, created_at__gte=timezone.now() - timedelta(days=1))
+    ended = dict(recent.values_list("worker").annotate(count=Count("pk")))
+    return [
+        {
+            "queue": worker.queue,
+            "name": worker.name,
+            "host": worker.host,
+            "gpu": worker.gpu,
+            "job": running.get(worker.name),
+            "ended": ended.get(worker.name, 0),
+            "since": datetime.fromtimestamp(since, UTC) if (since := worker.said.get("since")) else None,
+            "cache": worker.said.get("cache"),
+        }
+        for worker in living
+    ]
 
 
 def _queue(name: str, workers: list[dict[str, Any]]) -> dict[str, Any]:
