@@ -111,7 +111,7 @@ def fill(workspace: Any, user: Any) -> dict[str, Any]:
     source.file.save("song.wav", ContentFile(sound))
     job = _done_job(workspace, user, "conversion")
     Fault.objects.create(job=job, attempt=1, error_id="4711", name="OSError", traceback="Traceback: the disk is acme's")
-    Share.objects.create(workspace=workspace, queue="gpu", start=0.0, finish=1.0)
+    Share.objects.create(workspace=workspace, queue=job.queue, start=0.0, finish=1.0)
     artifact = Artifact(workspace=workspace, job=job, kind="audio", name="song - voice.wav", size=len(sound), **WAV)
     artifact.data = {"sample_rate": 48000, "samples": 48000, "channels": 1, "seconds": 1.0}
     artifact.file.save("song.wav", ContentFile(sound))

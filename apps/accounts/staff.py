@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the stubs know it as generic, Django itself does not
 else:
     Admin = admin.ModelAdmin
 # How a row leads to its workspace, the nearest way first.
-_WAYS = ("workspace", "voice", "recording", "job")
+_WAYS = ("workspace", "voice", "recording", "job", "endpoint")
 
 
 def workspace_of(row: Any) -> Workspace | None:

@@ -153,17 +153,15 @@ class FaultAdmin(Printed, StaffAdmin):
 
 @admin.register(Share)
 class ShareAdmin(StaffAdmin):
-    """What workspaces have had of the queues: who is next (``apps.jobs.line``)."""
+    """What each workspace has had of a queue: who has the lower finish has the next turn."""
 
     list_display = ("workspace", "queue", "start", "finish")
     list_filter = ("queue",)
-    list_select_related = ("workspace",)
     search_fields = ("workspace__name", "workspace__slug")
+    list_select_related = ("workspace",)
+    ordering = ("queue", "finish")
+    readonly_fields = ("workspace", "queue", "start", "finish")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Turns make them."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Share | None = None) -> bool:
-        """A workspace's weight is changed instead."""
+        """Turns are written by those who take them."""
         return False

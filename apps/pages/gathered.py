@@ -101,7 +101,9 @@ def _webhooks() -> Iterator[Metric]:
     due = Delivery.objects.filter(status=Outbox.WAITING, endpoint__enabled=True, next_attempt_at__lte=timezone.now())
     first = due.aggregate(since=Min("next_attempt_at"))["since"]
     overdue = (timezone.now() - first).total_seconds() if first else 0.0
-    yield GaugeMetricFamily(f"{PREFIX}webhooks_overdue_seconds", "How long the oldest due attempt waits.", value=overdue)
+    yield GaugeMetricFamily(
+        f"{PREFIX}webhooks_overdue_seconds", "How long the oldest due attempt waits.", value=overdue
+    )
 
 
 def _wire() -> Redis:

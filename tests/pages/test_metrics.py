@@ -243,9 +243,13 @@ def test_webhooks_that_wait_and_that_failed_are_counted(acme: Any) -> None:
     endpoint = Endpoint.objects.create(workspace=acme, url="https://example.com/", sealed_secret="x")
     now = timezone.now()
     for _ in range(3):
-        Delivery.objects.create(endpoint=endpoint, event="job.done", body="{}", next_attempt_at=now)
+        due = now - timedelta(seconds=90)
+        Delivery.objects.create(endpoint=endpoint, event="job.done", body="{}", next_attempt_at=due)
     for status in ("failed", "failed", "delivered"):
         Delivery.objects.create(endpoint=endpoint, event="job.done", body="{}", status=status, ended_at=now)
     found = figures()
     assert of(found, "voicecloud_webhooks_waiting") == 3
     assert of(found, "voicecloud_webhooks_failed") == 2
+    assert 89 < (of(found, "voicecloud_webhooks_overdue_seconds") or 0) < 120
+    Endpoint.objects.update(enabled=False)
+    assert of(figures(), "voicecloud_webhooks_overdue_seconds") == 0, "none is due to who wants none"
