@@ -8,7 +8,7 @@ from django.core.files.base import ContentFile
 from django.utils import timezone
 
 from apps.accounts import sealing, services
-from apps.jobs.models import Artifact, Job, Share
+from apps.jobs.models import Artifact, Fault, Job, Share
 from apps.studio.models import Conversion, ConversionPreset, Source
 from apps.studio.options import defaults
 from apps.voices.models import Consent, Recording, Take, Upload, Voice, VoiceModel
@@ -110,6 +110,7 @@ def fill(workspace: Any, user: Any) -> dict[str, Any]:
     source = Source(workspace=workspace, name="song.wav", size=len(sound), created_by=user, **WAV, **KIND)
     source.file.save("song.wav", ContentFile(sound))
     job = _done_job(workspace, user, "conversion")
+    Fault.objects.create(job=job, attempt=1, error_id="4711", name="OSError", traceback="Traceback: the disk is acme's")
     Share.objects.create(workspace=workspace, queue=job.queue, start=0.0, finish=1.0)
     artifact = Artifact(workspace=workspace, job=job, kind="audio", name="song - voice.wav", size=len(sound), **WAV)
     artifact.data = {"sample_rate": 48000, "samples": 48000, "channels": 1, "seconds": 1.0}

@@ -299,6 +299,7 @@ FOREIGN = [(name, route) for name, route, _ in addresses(get_resolver()) if is_f
 DUMMIES = {"uidb36": "1", "key": "x-y", "object_id": "1", "content_type_id": 1, "app_label": "accounts", "url": "x/y"}
 DUMMIES |= {"token": "x", "job_id": "x", "result_id": "x", "scheduler_name": "x", "cron_job_name": "x"}
 DUMMIES |= {"connection_index": 0, "id": 1, "user_id": 1, "queue_index": 0, "scheduler_index": 0}
+DUMMIES |= {"code": uuid.UUID(int=0)}
 
 
 @pytest.mark.parametrize(("name", "route"), [pair for pair in FOREIGN if pair[1].startswith("accounts/")])

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
+from apps.tracking import is_dsn
 from ml.catalog import CONVERTERS, DEVICES
 from voicecloud.settings import env
 
@@ -87,6 +88,19 @@ def engine(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessag
                 id="voicecloud.E008",
             )
         )
+    return found
+
+
+@register(Tags.compatibility)
+def watching(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """The error tracker's address, and prices that staff see."""
+    found: list[CheckMessage] = []
+    if settings.SENTRY_DSN and not is_dsn(settings.SENTRY_DSN):
+        hint = "The tracker shows it as https://key@host/number; unset, nothing is sent."
+        found.append(Error("SENTRY_DSN is no address of an error tracker.", hint=hint, id="voicecloud.E016"))
+    for name in ("COST_PER_GPU_HOUR", "COST_PER_GB_MONTH"):
+        if getattr(settings, name) < 0:
+            found.append(Error(f"{name} must not be below 0.", hint="0 shows no cost.", id="voicecloud.E017"))
     return found
 
 

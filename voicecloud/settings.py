@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import environ
 from csp.constants import NONCE, NONE, SELF
 
+from apps import tracking
+
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
 # Everything that is state and not given by URL lives under one folder, so a backup is one copy.
@@ -146,6 +148,8 @@ CHANNEL_LAYERS = {
 }
 _QUEUE_URL = f"{REDIS_URL}{'&' if '?' in REDIS_URL else '?'}socket_timeout=10"
 RQ_QUEUES = {name: {"URL": _QUEUE_URL, "DEFAULT_TIMEOUT": 3600} for name in ("gpu", "default")}
+# RQ's own pages would change queues past the rows, which are the truth, and past the audit log.
+RQ_SHOW_ADMIN_LINK = False
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 
 S3_BUCKET = env.str("S3_BUCKET", default="")
@@ -193,6 +197,15 @@ METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 METRICS_DIR = DATA_DIR / "metrics"
 METRICS_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(METRICS_DIR))  # before its client is imported
+
+# --- faults of ours, told to an error tracker -------------------------------------------------------------------------
+SENTRY_DSN = env.str("SENTRY_DSN", default="")
+if SENTRY_DSN:
+    tracking.start(SENTRY_DSN, environment=_HOST)
+
+# --- what a workspace costs, for staff to see; in whatever currency, 0 shows none ------------------------------------
+COST_PER_GPU_HOUR = env.float("COST_PER_GPU_HOUR", default=0.0)
+COST_PER_GB_MONTH = env.float("COST_PER_GB_MONTH", default=0.0)
 
 # --- uploads: streamed to disk, never held in memory -----------------------------------------------------------------
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]

@@ -22,5 +22,6 @@ urlpatterns = [
     path("w/<slug:slug>/", include("apps.jobs.urls")),
     path("w/<slug:slug>/", include("apps.voices.urls")),
     path("w/<slug:slug>/", include("apps.studio.urls")),
+    path("admin/staff/", include("apps.pages.staff_urls")),
     path("admin/", admin.site.urls),
 ]

@@ -127,6 +127,23 @@ class Share(models.Model):
         return f"{self.workspace} in {self.queue}: {self.finish:g}"
 
 
+class Fault(models.Model):
+    """A fault of ours in an attempt of a job: where it was raised. For staff alone, and for a month."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="faults")
+    attempt = models.PositiveIntegerField()
+    error_id = models.CharField(max_length=36, db_index=True)  # as in the log
+    name = models.CharField(max_length=100)  # of the exception's class
+    traceback = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.job}"
+
+
 def artifact_path(artifact: Artifact, filename: str) -> str:
     """Return the storage name: the workspace's folder and a code, never the user's own file name."""
     suffix = filename.rsplit(".", 1)[-1].lower() if "." in filename else "bin"

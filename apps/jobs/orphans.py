@@ -16,6 +16,8 @@ from django.core.files.storage import default_storage
 from django.db.models import FileField, Model
 from django.utils import timezone
 
+from apps.jobs import counters
+
 log = logging.getLogger(__name__)
 ROOT = "w"  # as in Workspace.file_prefix
 # An upload's pieces are no field of a row; what stays of them has a sweep of its own.
@@ -23,6 +25,8 @@ UPLOADS = "uploads"
 # A file is stored before its row is committed, and a long transaction may lie between.
 GRACE = timedelta(hours=24)
 FOLDERS_AT_ONCE = 20
+LAST = "orphans-last"
+"""Where the cache has what the newest round found: ``at``, ``folders``, ``orphans`` and ``missing``."""
 _CURSOR = "orphans-cursor"
 
 
@@ -31,10 +35,14 @@ def sweep_orphans() -> dict[str, int]:
     day, and log rows whose file is not there. Say how many of each.
     """
     found = {"orphans": 0, "missing": 0}
-    for folder in next_folders(_CURSOR):
+    folders = next_folders(_CURSOR)
+    for folder in folders:
         orphans, missing = _compare(folder)
         found["orphans"] += orphans
         found["missing"] += missing
+    cache.set(LAST, {"at": timezone.now(), "folders": len(folders), **found}, None)
+    counters.count("storage_orphans", by=found["orphans"])
+    counters.count("storage_missing", by=found["missing"])
     return found
 
 

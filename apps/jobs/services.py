@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from apps import logs
 from apps.accounts.models import User, Workspace
-from apps.jobs import letters, line
+from apps.jobs import counters, letters, line
 from apps.jobs.announcements import announce
 from apps.jobs.events import publish
 from apps.jobs.faults import RETRY_AFTER
@@ -146,7 +146,14 @@ def claim(job_pk: int, *, worker: str) -> Job | None:
     job = Job.objects.select_related("workspace", "created_by").get(pk=job_pk)
     publish(job)
     announce(job, Status.RUNNING)
+    if job.attempt == 1:
+        transaction.on_commit(lambda: _count_wait(job))
     return job
+
+
+def _count_wait(job: Job) -> None:
+    waited = (job.started_at - job.created_at).total_seconds() if job.started_at else 0.0
+    counters.observe("job_wait_seconds", waited, job.kind, job.queue, buckets=counters.WAIT_BUCKETS)
 
 
 def beat(job_pk: int, *, worker: str) -> None:
@@ -182,9 +189,18 @@ def end(job_pk: int, *, status: Status, message: str = "", error_id: str = "", a
         publish(job)
         announce(job, status)
         transaction.on_commit(lambda: letters.tell(job))
+        transaction.on_commit(lambda: _count_end(job))
     _call_for_the_next(job)
     log.info("job %s: %s %s after attempt %s %s", job.code, job.kind, status, job.attempt, error_id)
     return True
+
+
+def _count_end(job: Job) -> None:
+    counters.count("jobs_ended", job.kind, job.status)
+    if job.error_id:
+        counters.count("job_faults", job.kind)
+    if job.status == Status.DONE and (seconds := job.seconds_spent()) is not None:
+        counters.observe("job_seconds", seconds, job.kind, buckets=counters.RUN_BUCKETS)
 
 
 def _call_for_the_next(job: Job) -> None:
@@ -238,6 +254,7 @@ def hand_back(job: Job, *, reason: str) -> bool:
             publish(job)
             announce(job, Status.QUEUED)
     if back:
+        counters.count("job_deaths", job.kind)
         log.warning("job %s: attempt %s is lost, queued again", job.code, job.attempt)
     return bool(back)
 
@@ -269,6 +286,7 @@ def retry(job: Job, *, what: str, error_id: str) -> bool:
         # Asked to stop meanwhile, or not this attempt's any more: then this changes nothing either.
         end(job.pk, status=Status.CANCELLED, message="Cancelled.", attempt=job.attempt)
         return False
+    counters.count("job_retries", job.kind)
     log.warning("job %s: attempt %s failed by a fault that may pass, again in %s", job.code, job.attempt, wait)
     return True
 

@@ -24,9 +24,9 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
-from apps import logs
+from apps import logs, tracking
 from apps.errors import Refused
-from apps.jobs import faults, services
+from apps.jobs import faults, services, tracebacks
 from apps.jobs.events import publish
 from apps.jobs.folders import folder_of
 from apps.jobs.models import Artifact, Job, Status
@@ -40,6 +40,7 @@ REPORTS_PER_SECOND = 2.0
 MIRROR_EVERY_SECONDS = 60.0
 
 
+_engines: list[Engine] = []
 Body = Callable[["Run"], None]
 
 
@@ -96,11 +97,13 @@ def carry_out(job: Job, body: Body) -> None:
         _fail(run, error)
     finally:
         run.close()
+        tracking.flush()  # a work-horse may be killed, and ends without a farewell
 
 
 def _fail(run: Run, error: Exception) -> None:
     error_id = uuid.uuid4().hex
-    log.exception("job %s: error %s", run.job.code, error_id)
+    log.exception("job %s: error %s", run.job.code, error_id, extra={"error_id": error_id})
+    tracebacks.keep(run.job, error, error_id=error_id)
     if (what := faults.passing(error)) is not None:
         services.retry(run.job, what=what, error_id=error_id)
     else:
@@ -125,7 +128,21 @@ def load_engine(converter: str) -> Engine:
     """Return this process's engine for a converter by name."""
     from ml.engine import Engine
 
-    return Engine(converter=converter, device=settings.ENGINE_DEVICE, voices=settings.MODEL_CACHE_SIZE)
+    engine = Engine(converter=converter, device=settings.ENGINE_DEVICE, voices=settings.MODEL_CACHE_SIZE)
+    _engines.append(engine)
+    return engine
+
+
+def cache_now() -> dict[str, int]:
+    """Return what this process's engines did with opened voices so far (hits, misses, evictions), and how many they
+    hold now (held)."""
+    counts = [engine.cache.counts for engine in _engines]
+    return {
+        "hits": sum(each.hits for each in counts),
+        "misses": sum(each.misses for each in counts),
+        "evictions": sum(each.evictions for each in counts),
+        "held": sum(len(engine.cache) for engine in _engines),
+    }
 
 
 class Run:

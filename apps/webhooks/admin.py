@@ -7,10 +7,11 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
+from apps.accounts.staff import StaffAdmin
 from apps.webhooks.models import Attempt, Delivery, Endpoint
 
 
-class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript at run time
+class ReadOnly(StaffAdmin):
     """Rows that staff look at."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

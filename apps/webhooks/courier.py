@@ -102,7 +102,7 @@ def attempt(delivery: Delivery) -> Sent:
         outcome = sending.post(delivery.endpoint.url, body=body, headers=headers)
     except Exception:  # the door of the thread: whatever comes is our fault, and must not leave the row claimed
         error_id = uuid.uuid4().hex
-        log.exception("delivery %s: error %s", delivery.code, error_id)
+        log.exception("delivery %s: error %s", delivery.code, error_id, extra={"error_id": error_id})
         outcome = Outcome(None, f"Something went wrong on our side (error {error_id}).", "", 0)
     return Sent(delivery, timestamp, headers.get("webhook-signature", ""), outcome)
 

@@ -12,7 +12,7 @@ from django.db import close_old_connections
 from redis.exceptions import RedisError
 
 from apps.accounts.services import erase_due_workspaces
-from apps.jobs import faults, folders, orphans, services
+from apps.jobs import faults, folders, orphans, services, tracebacks
 from apps.voices.services.uploads import sweep_uploads
 from apps.webhooks.services import tidy as tidy_webhooks
 
@@ -21,6 +21,7 @@ SELDOM_SECONDS = 600.0
 OFTEN: tuple[Callable[[], Any], ...] = (services.sweep,)
 SELDOM: tuple[Callable[[], Any], ...] = (
     services.expire,
+    tracebacks.expire,
     folders.tidy,
     sweep_uploads,
     erase_due_workspaces,
