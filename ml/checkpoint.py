@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,54 @@ FORMAT = "voicecloud-1"
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Writes `tensors` and JSON-able `metadata` to `path`: whole or not at all, also when the power fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Writes `tensors` and JSON-able `metadata` to `path`: whole or not at all, also when the power fails.
+
+    Raises OSError, with its number, when the disk is full or the file cannot be written.
+    """
+    _save(path.parent, path.name, lambda written: path.name, tensors, metadata)
+
+
+def save_named(
+    folder: Path, name: Callable[[str], str], tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
+) -> Path:
+    """Writes a file as `save` does, into `folder` under the name that `name` makes of its SHA-256; returns its path."""
+    return _save(folder, name("new"), lambda written: name(sha256(written)), tensors, metadata)
+
+
+def _save(
+    folder: Path,
+    label: str,
+    name: Callable[[Path], str],
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+) -> Path:
+    temporary = folder / f".{label}.{os.getpid()}.tmp"
     header = {"format": FORMAT, "voicecloud": json.dumps(dict(metadata))}
     try:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary, header)
+        _write({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, temporary, header)
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
+        path = folder / name(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
+    return path
+
+
+def _write(tensors: dict[str, Tensor], path: Path, header: dict[str, str]) -> None:
+    try:
+        save_file(tensors, path, header)
+    except SafetensorError as error:
+        # The library tells a full disk in words only: "... (os error 28)".
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
