@@ -24,7 +24,7 @@ from ml.audio import save
 from ml.catalog import F0_METHODS, PRECISIONS, PRESETS
 from ml.converters.base import Checkpoint, Lesson, Report, Samples, TrainOptions, TrainResult
 from ml.errors import EngineError, MemoryShortage
-from ml.generations import Generations
+from ml.generations import Found, Generations
 from ml.resources import Recorder
 
 log = logging.getLogger(__name__)
@@ -176,10 +176,10 @@ class _Loop:
 
     def resume(self) -> None:
         """Takes up the last whole state in the working folder; where there is none, saves the one to begin with."""
-        damaged = self._take_up()
-        if damaged and self.progress.step:
+        state = self._take_up()
+        if state.damaged and state:
             self._note(f"The newest checkpoint was damaged; going on from step {self.progress.step}.")
-        elif damaged:
+        elif state.damaged:
             self._note("The checkpoints were damaged; the training begins anew.")
         elif self.progress.step:
             self.report(self._fraction(), f"Going on from step {self.progress.step}")
@@ -188,18 +188,18 @@ class _Loop:
             self.progress.best = float("inf")
             self._note("The best checkpoint so far was damaged; it is chosen anew from the next check on.")
 
-    def _take_up(self) -> bool:
-        """Loads the newest whole state; says whether a newer one was damaged or is missing."""
+    def _take_up(self) -> Found:
+        """Loads the newest whole state, or saves one where there is none; returns what was found."""
         found = self.states.newest()
         self.states.forget(found.damaged)
         if not found:
             self._save()
-            return bool(found.damaged)
+            return found
         if found.metadata["fingerprint"] != self.mark:
             raise EngineError("The working folder belongs to a training with other takes or options.")
         self.lesson.load_state(found.tensors)
         self.progress = _Progress.of(found.metadata["progress"])
-        return bool(found.damaged)
+        return found
 
     def train(self, started: float) -> None:
         """All remaining steps, with validation at equal distances and saving in between."""
