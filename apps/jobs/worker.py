@@ -316,7 +316,7 @@ class Run:
     def _restore(self) -> None:
         shutil.rmtree(self.workdir, ignore_errors=True)
         self.workdir.mkdir(parents=True)
-        name = self.job.checkpoint.name
+        name = str(self.job.checkpoint.name)
         try:
             handle = self.job.checkpoint.open("rb")
         except FileNotFoundError:
@@ -337,7 +337,7 @@ class Run:
         else:
             self.say("The kept copy of its work was damaged, so it begins anew.")
 
-    def _salvage(self, handle: File) -> tuple[list[str], list[str]]:
+    def _salvage(self, handle: File[bytes]) -> tuple[list[str], list[str]]:
         """Bring back the files of a damaged archive that are whole; return the names of these, and of the others."""
         saved: list[str] = []
         lost: list[str] = []

@@ -76,7 +76,12 @@ def resources_of(record: dict[str, Any]) -> list[Fact]:
     if not record:
         return []
     machines = "; then ".join(machine["name"] for machine in record["machines"])
-    facts = [Fact("Machine", machines), Fact("Time", duration(record["seconds"]), _attempts(record))]
+    stages = sorted(record["stages"].items(), key=lambda stage: -stage[1])
+    facts = [
+        Fact("Machine", machines),
+        Fact("Time", duration(record["seconds"]), _attempts(record)),
+        Fact("Of that", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages)),
+    ]
     facts += [
         Fact(label, pattern(figure["mean"], figure["peak"]))
         for name, (label, pattern) in _USED.items()
@@ -84,8 +89,7 @@ def resources_of(record: dict[str, Any]) -> list[Fact]:
     ]
     if all(machine["gpu"] is None for machine in record["machines"]):
         facts.append(Fact("Graphics card", "None was used"))
-    stages = sorted(record["stages"].items(), key=lambda stage: -stage[1])
-    return [*facts, Fact("Of that", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages))]
+    return facts
 
 
 def _attempts(record: dict[str, Any]) -> str:

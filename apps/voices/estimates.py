@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +107,7 @@ def _past(engine: str, preset: str) -> list[Run]:
     return [run for row in rows if (run := _run_of(row)) is not None]
 
 
-def _run_of(row: dict[str, Any]) -> Run | None:
+def _run_of(row: Mapping[str, Any]) -> Run | None:
     machines, stages = row["machines"] or [], row["stages"] or {}
     if len(machines) != 1 or not row["steps"] or not row["seconds_of_audio"]:
         return None

@@ -74,6 +74,17 @@ held["take"].save()
 model = held["model"]
 model.metrics = {"similarity": 0.83}
 model.curve = [{"step": step, "loss": 9 / step, "held_out": 10 / step} for step in range(10, 100, 10)]
+model.notes = ["The newest checkpoint was damaged; going on from step 40."]
+seconds = [float(second) for second in range(1, 60)]
+figures = {"cpu_percent": 95.0, "memory_bytes": 8e8, "gpu_percent": 60.0, "gpu_memory_bytes": 4e9, "gpu_celsius": 61.0}
+model.resources = {
+    "machines": [{"name": "NVIDIA L4", "processor": "CPU", "cores": 8, "threads": 2, "gpu": "NVIDIA L4"}],
+    "attempts": [{"started_at": "2026-01-01T10:00:00+00:00", "seconds": 60.0}] * 2, "seconds": 120.0,
+    "stages": {"preparing": 20.0, "training": 90.0, "checking": 10.0},
+    "figures": {name: {"mean": value / 2, "peak": value, "count": 59} for name, value in figures.items()},
+    "samples": {"interval_seconds": 1.0, "seconds": seconds}
+    | {name: [value * (1 + math.sin(at)) / 2 for at in seconds] for name, value in figures.items()},
+}
 model.save()
 sample = Artifact(workspace=workspace, job=model.job, kind="sample", name="step 10.wav", size=len(sound))
 sample.content_type, sample.data = "audio/wav", {"step": 10, "peaks": peaks, "seconds": 2.0}
@@ -92,7 +103,7 @@ for status, word in (("queued", "waits"), ("running", "runs"), ("failed", "faile
     ended = now if status in ("failed", "cancelled") else None
     Job.objects.create(workspace=workspace, created_by=owner, kind="training", title=f"A job that {word}", task="none",
         queue="nowhere", status=status, progress=0.4 if status == "running" else 0.0, started_at=now, ended_at=ended,
-        heartbeat_at=now + timedelta(days=1), message="The file ends too early; upload it again." if ended else "")
+        heartbeat_at=now + timedelta(days=1), message="The file ends too early; upload it again." if ended else "It was interrupted and goes on where it was.")
 Job.objects.create(workspace=workspace, created_by=owner, kind="conversion", title="A job that is tried again",
     task="none", queue="nowhere", retries=1, not_before=now + timedelta(minutes=5),
     message="The storage could not be had; it goes on by itself.")
