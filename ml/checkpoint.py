@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_bytes
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -85,6 +86,24 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise WeightsError(f"{path.name} is missing or damaged.") from error
     return tensors, metadata
+
+
+def load_verified(path: Path, digest: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of a file as `load` gives them, if `digest` is the SHA-256 of its bytes.
+
+    The file is read once, into memory that is not mapped: what a training freed may hold it where the system has no
+    more to give. Raises WeightsError as `load` does, and when the digest is another.
+    """
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise WeightsError(f"{path.name} is not what was saved.")
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+        if header.get("format") != FORMAT:
+            raise WeightsError(f"{path.name} is not a weights file of format {FORMAT}.")
+        return load_bytes(content), json.loads(header["voicecloud"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise WeightsError(f"{path.name} is missing or damaged.") from error
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], prefix: str = "") -> None:

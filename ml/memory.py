@@ -25,7 +25,13 @@ def available_bytes(meminfo: Path = MEMINFO, control_group: Path = CONTROL_GROUP
     return free
 
 
-_WORDS = ("not enough memory", "can't allocate memory", "bad_alloc", "STATUS_ALLOC_FAILED")
+_WORDS = (
+    "not enough memory",
+    "can't allocate memory",
+    "bad_alloc",
+    "STATUS_ALLOC_FAILED",
+    "could not create a primitive",  # oneDNN's, which says no more than that
+)
 
 
 def ran_out(error: BaseException) -> bool:

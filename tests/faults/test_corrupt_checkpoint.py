@@ -25,7 +25,7 @@ from tests.faults.trainings import (
 )
 from tests.stack import Stack
 
-STEPS = 20_000
+STEPS = 8_000
 CARD = """
 from django.test import Client
 from apps.accounts.models import User

@@ -28,7 +28,7 @@ from tests.faults.trainings import (
 )
 from tests.stack import Stack
 
-FEW_STEPS, MORE_STEPS = 1000, 5000
+FEW_STEPS = 3000
 SECONDS_A_KILL = 4.0
 LONGEST_WAIT = 3.5
 
@@ -58,8 +58,8 @@ def kill(site: Stack, seen: dict[str, Any], pk: int, *, worker_too: bool) -> tup
 
 def steps_for(seconds: float, site: Stack, voice: int) -> int:
     """Return how many steps keep this machine busy for so long: the kills must find it at work."""
-    few, more = (trained(site, voice, steps)["seconds"] for steps in (FEW_STEPS, MORE_STEPS))
-    return round(seconds * (MORE_STEPS - FEW_STEPS) / max(more - few, 0.1))
+    spent = trained(site, voice, FEW_STEPS)["resources"]["stages"]["training"]
+    return round(seconds * FEW_STEPS / max(spent, 0.1))
 
 
 def config_sum(seen: dict[str, Any]) -> str:

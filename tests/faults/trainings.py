@@ -104,7 +104,7 @@ def held_out(seen: dict[str, Any]) -> list[tuple[int, float]]:
 
 def trained(site: Stack, voice: int, steps: int) -> dict[str, Any]:
     """Return a training that nobody disturbed."""
-    ended = until_ended(site, site.django(TRAIN, voice=voice, steps=steps, save_seconds=SAVE_SECONDS), seconds=300)
+    ended = until_ended(site, site.django(TRAIN, voice=voice, steps=steps, save_seconds=SAVE_SECONDS), seconds=600)
     assert ended["status"] == "done", ended
     return ended
 
