@@ -99,11 +99,12 @@ conversion.curves = {"times": times, "source_f0": [200 + 50 * math.sin(at) for a
     "source_peaks": peaks}
 conversion.save()
 now = timezone.now()
+back = "It was interrupted and goes on where it was."
 for status, word in (("queued", "waits"), ("running", "runs"), ("failed", "failed"), ("cancelled", "was cancelled")):
     ended = now if status in ("failed", "cancelled") else None
     Job.objects.create(workspace=workspace, created_by=owner, kind="training", title=f"A job that {word}", task="none",
         queue="nowhere", status=status, progress=0.4 if status == "running" else 0.0, started_at=now, ended_at=ended,
-        heartbeat_at=now + timedelta(days=1), message="The file ends too early; upload it again." if ended else "It was interrupted and goes on where it was.")
+        heartbeat_at=now + timedelta(days=1), message="The file ends too early; upload it again." if ended else back)
 Job.objects.create(workspace=workspace, created_by=owner, kind="conversion", title="A job that is tried again",
     task="none", queue="nowhere", retries=1, not_before=now + timedelta(minutes=5),
     message="The storage could not be had; it goes on by itself.")

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0003_request_id'),
+        ('jobs', '0004_shares'),
     ]
 
     operations = [
