@@ -86,6 +86,7 @@ TABLE: dict[str, dict[str, str]] = {
     "voices:train": {"GET": "editor", "POST": "editor"},
     "voices:instant": {"POST": "editor"},
     "voices:model": {"GET": "viewer"},
+    "voices:model-resources": {"GET": "viewer"},
     "voices:model-activate": {"POST": "editor"},
     "voices:model-delete": {"POST": "editor"},
     "studio:convert": {"GET": "viewer", "POST": "editor"},

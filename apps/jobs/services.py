@@ -140,6 +140,7 @@ def claim(job_pk: int, *, worker: str) -> Job | None:
         started_at=now,
         heartbeat_at=now,
         progress_at_start=F("progress"),
+        expected_end_at=None,
     )
     if not claimed:
         return None

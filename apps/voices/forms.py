@@ -150,6 +150,14 @@ class TrainForm(forms.Form):
         label="Save every (s)",
         help_text="At most this much work is lost when a machine stops, 1 to 15 s.",
     )
+    patience = forms.IntegerField(
+        initial=TrainOptions.patience,
+        required=False,
+        min_value=0,
+        max_value=24,
+        label="Stop without gain after",
+        help_text="So many checks in a row, 0 for never. Only a training longer than its preset is checked that often.",
+    )
     precision = forms.ChoiceField(
         choices=[(name, f"{entry.label}: {entry.description}") for name, entry in PRECISIONS.items()],
         initial=TrainOptions.precision,

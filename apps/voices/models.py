@@ -215,6 +215,8 @@ class VoiceModel(models.Model):
     training_seconds = models.FloatField(default=0.0)
     metrics = models.JSONField(default=dict)  # name -> number
     curve = models.JSONField(default=list)  # [{"step", "loss", "held_out"}]
+    resources = models.JSONField(default=dict)  # what the training took of its machine: see ml.resources
+    notes = models.JSONField(default=list)  # sentences: what did not go as planned
     card = models.JSONField(default=dict)  # what the voice file says of itself: base, pitch and bandwidth in Hz
     active = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)

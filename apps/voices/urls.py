@@ -32,6 +32,7 @@ urlpatterns = [
     path(VOICE + "train/", models.train, name="train"),
     path(VOICE + "instant/", models.instant, name="instant"),
     path(VOICE + "models/<uuid:model>/", models.detail, name="model"),
+    path(VOICE + "models/<uuid:model>/resources.json", models.resources, name="model-resources"),
     path(VOICE + "models/<uuid:model>/activate/", models.activate, name="model-activate"),
     path(VOICE + "models/<uuid:model>/delete/", models.delete, name="model-delete"),
 ]

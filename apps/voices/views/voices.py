@@ -106,6 +106,7 @@ def _facts(request: WorkspaceRequest, voice: Voice) -> dict[str, Any]:
     recordings: QuerySet[Recording] = voice.recordings.select_related("job").annotate(
         take_count=Count("takes"), usable_seconds=seconds
     )
+    report = training.preflight_of(voice)
     return {
         "consent": voice.consent,
         "past_consents": voice.consents.select_related("given_by"),
@@ -114,16 +115,16 @@ def _facts(request: WorkspaceRequest, voice: Voice) -> dict[str, Any]:
         "direct": direct.is_offered(),
         "most_bytes": settings.UPLOAD_MAX_BYTES,
         "most_minutes": settings.UPLOAD_MAX_SECONDS // 60,
-        "report": training.preflight_of(voice),
+        "report": report,
         "train_form": TrainForm(),
-        "presets": preset_cards(),
+        "presets": preset_cards(report.seconds),
         **_models(voice),
     }
 
 
 def _models(voice: Voice) -> dict[str, Any]:
     # Job cards read the workspace of their job, which is this voice's.
-    models = list(voice.models.select_related("job").defer("curve"))
+    models = list(voice.models.select_related("job").defer("curve", "resources"))
     for model in models:
         model.voice, model.job.workspace = voice, voice.workspace
     return {
