@@ -73,7 +73,7 @@ DATA = Path(tempfile.mkdtemp(prefix="vct-"))
 (DATA / "static").mkdir()
 os.environ.update(
     VOICECLOUD_DATA=str(DATA),
-    REDIS_URL=f"unix://{DATA}/redis.sock?db=0",
+    REDIS_URL=os.environ.get("TEST_REDIS_URL") or f"unix://{DATA}/redis.sock?db=0",
     DATABASE_URL=os.environ.get("TEST_DATABASE_URL") or f"sqlite:///{DATA}/db.sqlite3",
     SITE_URL="http://127.0.0.1:8000",
     EMAIL_URL="memorymail://",

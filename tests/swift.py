@@ -46,7 +46,7 @@ for name in ("account", "container", "object"):
 """
 COMMON = """
 [DEFAULT]
-bind_ip = 127.0.0.1
+bind_ip = {host}
 bind_port = {port}
 workers = 0
 user = {user}
@@ -187,8 +187,11 @@ def skip_unless_installed() -> None:
 
 
 @contextmanager
-def server(*, origins: str = "*") -> Iterator[Server]:
-    """Start a Swift with one empty bucket and end it afterwards. ``origins``: whose pages may send to it (CORS)."""
+def server(host: str = "127.0.0.1", *, origins: str = "*") -> Iterator[Server]:
+    """Start a Swift with one empty bucket, reached at `host`; end it afterwards.
+
+    ``origins``: whose pages may send to it (CORS).
+    """
     folder = Path(tempfile.mkdtemp(prefix="vcw-"))
     ports = {name: free_port() for name in SERVERS}
     try:
@@ -196,20 +199,23 @@ def server(*, origins: str = "*") -> Iterator[Server]:
         subprocess.run([PYTHON, "-c", RINGS, str(folder), json.dumps(ports)], check=True, timeout=60)
         with ExitStack() as running:
             for name in SERVERS:
-                running.callback(_end, _start(folder, name, ports[name], origins))
-            for port in ports.values():
-                _wait(f"http://127.0.0.1:{port}/healthcheck", folder)
-            found = Server(f"http://127.0.0.1:{ports['proxy']}")
+                own = host if name == "proxy" else "127.0.0.1"
+                running.callback(_end, _start(folder, name, own, ports[name], origins))
+            for name, port in ports.items():
+                _wait(f"http://{host if name == 'proxy' else '127.0.0.1'}:{port}/healthcheck", folder)
+            found = Server(f"http://{host}:{ports['proxy']}")
             found.client().create_bucket(Bucket=found.bucket)
             yield found
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(folder: Path, name: str, port: int, origins: str) -> subprocess.Popen[bytes]:
+def _start(folder: Path, name: str, host: str, port: int, origins: str) -> subprocess.Popen[bytes]:
     text = COMMON + (PROXY if name == "proxy" else STORES)
     conf = folder / f"{name}-server.conf"
-    conf.write_text(text.format(port=port, user=getpass.getuser(), folder=folder, name=name, origins=origins))
+    conf.write_text(
+        text.format(host=host, port=port, user=getpass.getuser(), folder=folder, name=name, origins=origins)
+    )
     command = [PYTHON, f"/usr/bin/swift-{name}-server", str(conf), "--verbose"]
     with (folder / "log").open("ab") as log:
         end = partial(die_with_parent, os.getpid())

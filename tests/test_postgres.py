@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import postgres
+from tests import debian_redis, postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = (
@@ -29,14 +29,14 @@ ELSEWHERE = "jobs/test_worker_process.py"
 pytestmark = pytest.mark.slow
 
 
-def test_the_suite_passes_on_postgresql() -> None:
-    with postgres.server(postgres.require()) as server:
+def test_the_suite_passes_on_postgresql_and_redis() -> None:
+    with postgres.server(postgres.require()) as server, debian_redis.server(debian_redis.require()) as queue:
         command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
         command += [str(ROOT / "tests" / name) for name in SUITE]
         command += [f"--ignore={ROOT / 'tests' / ELSEWHERE}"]
         unwanted = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_CURRENT_TEST")
         environment = {name: value for name, value in os.environ.items() if name not in unwanted}
-        environment["TEST_DATABASE_URL"] = server.address
+        environment |= {"TEST_DATABASE_URL": server.address, "TEST_REDIS_URL": queue}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout[-6000:]
     assert " passed" in done.stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import swift
+from tests import debian_redis, postgres, swift
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = ("jobs", "voices", "studio", "accounts/test_team.py", "pages/test_health.py", "test_tenancy.py")
@@ -27,14 +27,16 @@ FILES_ALONE = "not test_tenancy or test_files_are_served"
 pytestmark = pytest.mark.slow
 
 
-def test_the_suite_passes_on_swift() -> None:
+def test_the_suite_passes_on_swift_with_postgresql_and_redis() -> None:
     swift.skip_unless_installed()
-    with swift.server() as server:
+    programs, redis = postgres.require(), debian_redis.require()
+    with swift.server() as server, postgres.server(programs) as database, debian_redis.server(redis) as queue:
         command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", "not slow"]
         command += ["-k", FILES_ALONE, *(str(ROOT / "tests" / name) for name in SUITE)]
         command += [f"--ignore={ROOT / 'tests' / name}" for name in ELSEWHERE]
         unwanted = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_CURRENT_TEST")
         environment = {name: value for name, value in os.environ.items() if name not in unwanted}
+        environment |= {"TEST_DATABASE_URL": database.address, "TEST_REDIS_URL": queue}
         environment |= {f"TEST_{name}": value for name, value in server.settings.items()}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1500)
         stored = server.client().list_objects_v2(Bucket=server.bucket, Prefix="w/")["KeyCount"]

@@ -137,6 +137,7 @@ def wait(says: Any, seconds: float, why: Any) -> float:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     machines.require()
+    swift.skip_unless_installed()
     programs, redis = postgres.require(), debian_redis.require()
     with ExitStack() as stack:
         stack.enter_context(machines.network())
@@ -163,7 +164,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         for host in site.web:
             host.start("prepare").wait(120)
             host.start("web", "--host", "0.0.0.0", "--port", PORT)
-            host.start("sweep", "--every", "1")  # two do no harm
+            host.start("sweep", "--every", "1")  # two do no harm, as of the next
+            host.start("deliver")
         for host in site.workers:
             host.start("worker", "gpu", "--threads", "1")
         site.workers[0].start("worker", "default", "--threads", "1")
@@ -186,8 +188,7 @@ def test_any_machine_may_lose_its_power_and_all_work_is_finished(cluster: Cluste
     voice = cluster.django(PREPARE, paths=sorted(map(str, tmp_path.iterdir())))
     sliced = "from apps.jobs.models import Job\nresult = not Job.objects.filter(ended_at=None).exists()"
     wait(lambda: cluster.django(sliced), 120, cluster.logs)
-    steps = 12_000
-    pks = cluster.django(TRAIN, voice=voice, steps=steps, count=3)
+    pks = cluster.django(TRAIN, voice=voice, steps=8_000, count=3)
     running = cluster.until_all(pks, lambda job: job["progress"] > 0.1, seconds=90)
     assert len({job["worker"] for job in running}) == 3
 
@@ -203,10 +204,12 @@ def test_any_machine_may_lose_its_power_and_all_work_is_finished(cluster: Cluste
     assert {job["status"] for job in ended} == {"done"}, ended
     assert sorted(job["attempt"] for job in ended) == [1, 1, 2], ended
     left = cluster.django(LEFT)
-    assert all(whole and step == steps for whole, step in left["models"]), left
+    assert all(whole for whole, _ in left["models"]), left
+    assert len({steps for _, steps in left["models"]}) == 1, "the same training ended elsewhere"
     assert left["swept"][1] == {"orphans": 0, "missing": 0}
     web.start("web", "--host", "0.0.0.0", "--port", PORT)
     web.start("sweep", "--every", "1")
+    web.start("deliver")
     wait(lambda: answers(web, "readyz"), 60, cluster.logs)
 
 
@@ -214,7 +217,7 @@ def test_a_rolling_restart_hands_work_on_and_answers_all_the_time(cluster: Clust
     pks = cluster.django(SHORT.replace("bodies.succeed", "bodies.work_for_a_while"), count=6)
     refused = answered = 0
     for host in (*cluster.workers, *cluster.web):
-        for command in [name for name in host.processes if name.startswith(("worker", "web", "sweep"))]:
+        for command in [name for name in host.processes if name.startswith(("worker", "web", "sweep", "deliver"))]:
             took = host.stop(command, seconds=GRACE_SECONDS)
             print(f"{host.name}: {command} stopped within {took:.1f} s")
             for _ in range(3):  # what a proxy does: the other one
