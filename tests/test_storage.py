@@ -187,9 +187,9 @@ def test_a_forged_and_an_expired_address_are_refused(artifact: Artifact, storage
     assert asked(good.replace("inline", "attachment"))[0] == 403
     status, _, body = asked(good.split("?")[0])
     assert status in (400, 401, 403) and BYTES[:100] not in body
-    brief = storage.url(artifact.file.name, expire=1)
+    brief = storage.url(artifact.file.name, expire=4)
     assert asked(brief)[0] == 200
-    time.sleep(2.1)
+    time.sleep(5.1)
     assert asked(brief)[0] == 403
 
 
