@@ -187,9 +187,9 @@ def test_a_forged_and_an_expired_address_are_refused(artifact: Artifact, storage
     assert asked(good.replace("inline", "attachment"))[0] == 403
     status, _, body = asked(good.split("?")[0])
     assert status in (400, 401, 403) and BYTES[:100] not in body
-    brief = storage.url(artifact.file.name, expire=1)
+    brief = storage.url(artifact.file.name, expire=4)
     assert asked(brief)[0] == 200
-    time.sleep(2.1)
+    time.sleep(5.1)
     assert asked(brief)[0] == 403
 
 
@@ -214,15 +214,17 @@ def test_an_attachment_that_is_gone_is_told_in_our_words(
 def test_a_signed_upload_takes_these_bytes_this_type_and_no_others(storage: BucketStorage) -> None:
     assert isinstance(storage, ObjectStore)
     name = f"w/{uuid4()}/uploads/{uuid4()}/whole"
-    signed = storage.sign_upload(name, size=len(BYTES))
+    # Short: the store answers before it has read a body that it refuses, and what is still being sent then breaks.
+    content = BYTES[:1000]
+    signed = storage.sign_upload(name, size=len(content))
     typed = {name.replace("-", "_"): value for name, value in signed.headers.items()}
-    for body in (BYTES + b"x", BYTES[:-1], b""):
+    for body in (content + b"x", content[:-1], b""):
         assert asked(signed.url, method="PUT", body=body, **typed)[0] == 403, len(body)
-    assert asked(signed.url, method="PUT", body=BYTES, Content_Type="text/html")[0] == 403
-    assert asked(signed.url.replace("/whole", "/other"), method="PUT", body=BYTES, **typed)[0] == 403
+    assert asked(signed.url, method="PUT", body=content, Content_Type="text/html")[0] == 403
+    assert asked(signed.url.replace("/whole", "/other"), method="PUT", body=content, **typed)[0] == 403
     assert not storage.exists(name)
-    assert asked(signed.url, method="PUT", body=BYTES, **typed)[0] == 200
-    assert storage.size_and_etag(name)[0] == len(BYTES)
+    assert asked(signed.url, method="PUT", body=content, **typed)[0] == 200
+    assert storage.size_and_etag(name)[0] == len(content)
     assert asked(signed.url)[0] == 403, "not for reading"
 
 
