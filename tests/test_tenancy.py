@@ -76,6 +76,7 @@ TABLE: dict[str, dict[str, str]] = {
     "studio:conversion": {"GET": "viewer"},
     "studio:source": {"GET": "viewer"},
     "studio:again": {"GET": "editor"},
+    "studio:keep": {"POST": "editor"},
     "studio:delete": {"POST": "editor"},
     "studio:preset_save": {"POST": "editor"},
     "studio:preset_delete": {"POST": "editor"},

@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 
-from apps.accounts.models import AuditEvent, Invitation, Membership, User, Workspace
+from apps.accounts.models import AuditEvent, ErasureReport, Invitation, Membership, User, Workspace
 
 admin.site.unregister(Group)  # rights come from memberships; groups would be a second way
 
@@ -126,4 +126,26 @@ class AuditEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generi
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Lines are never deleted, but with their whole workspace."""
+        return False
+
+
+@admin.register(ErasureReport)
+class ErasureReportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    """What was removed of workspaces that are gone, and how far removals have come; read only."""
+
+    list_display = ("workspace_code", "asked_at", "at_once", "finished_at", "files", "bytes", "verified", "told_at")
+    list_filter = (("finished_at", admin.EmptyFieldListFilter), "verified", "at_once", "asked_at")
+    search_fields = ("code", "workspace_code")
+    date_hierarchy = "asked_at"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Reports are written by what happens."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Reports are never changed."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Reports are never deleted."""
         return False

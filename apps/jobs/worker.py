@@ -11,6 +11,7 @@ import time
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import cached_property, lru_cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -192,10 +193,12 @@ class Run:
         name: str,
         content_type: str,
         data: dict[str, Any] | None = None,
+        expires_at: datetime | None = None,
     ) -> Artifact:
         """Store a file as the job's artifact; a second of the same kind and name takes the first one's place.
 
-        Raises ``Cancelled`` when the job is no longer this attempt's.
+        It is kept until ``expires_at``, or as long as its job. Raises ``Cancelled`` when the job is no longer this
+        attempt's.
         """
         with path.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -208,6 +211,7 @@ class Run:
             size=path.stat().st_size,
             sha256=digest,
             data=data or {},
+            expires_at=expires_at,
         )
         with path.open("rb") as handle:
             artifact.file.save(path.name, File(handle), save=False)
