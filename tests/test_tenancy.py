@@ -31,6 +31,7 @@ TABLE: dict[str, dict[str, str]] = {
     "pages:dashboard": {"GET": PERSON},
     "pages:settings": {"GET": PERSON, "POST": PERSON},
     "pages:workspace": {"GET": "viewer"},
+    "pages:export": {"GET": "admin", "POST": "admin"},
     "accounts:new_workspace": {"GET": PERSON, "POST": PERSON},
     "accounts:restore": {"POST": PERSON},  # finds only what one owns: tests/accounts/test_team.py
     "accounts:invitation": {"GET": ANYBODY, "POST": ANYBODY},  # the token is the key: test_invitations.py
