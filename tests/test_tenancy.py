@@ -44,6 +44,8 @@ TABLE: dict[str, dict[str, str]] = {
     "accounts:remove": {"POST": "admin"},
     "accounts:settings": {"GET": "viewer", "POST": "admin"},
     "accounts:delete": {"POST": "owner"},
+    "accounts:erase": {"POST": "owner"},
+    "accounts:erase_account": {"GET": PERSON, "POST": PERSON},
     "accounts:audit": {"GET": "admin"},
     "jobs:list": {"GET": "viewer"},
     "jobs:detail": {"GET": "viewer"},

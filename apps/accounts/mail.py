@@ -47,7 +47,7 @@ def expiry_letter(workspace: Workspace, owner: User, facts: dict[str, Any]) -> b
 
 
 def erased_letter(email: str, facts: dict[str, Any]) -> bool:
-    """Tell who was the owner what has been removed; ``facts`` has name, code, finished_at, files, bytes and rows."""
+    """Tell who was the owner what has been removed; ``facts`` has report and rows (label, count)."""
     return _send("erased", email, facts)
 
 

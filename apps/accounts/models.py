@@ -202,6 +202,7 @@ class ErasureReport(models.Model):
     rows = models.JSONField(default=dict)  # model -> how many
     files = models.PositiveBigIntegerField(default=0)
     bytes = models.PositiveBigIntegerField(default=0)
+    held_until = models.DateTimeField(null=True, blank=True)  # a sweep works on it
     pending = models.JSONField(default=list)  # [name, bytes] of files that are being removed and not counted yet
     verified = models.BooleanField(default=False)  # afterwards the storage listed nothing of it
 
@@ -210,3 +211,8 @@ class ErasureReport(models.Model):
 
     def __str__(self) -> str:
         return f"Erasure of {self.workspace_code}"
+
+    @property
+    def file_prefix(self) -> str:
+        """Where the workspace's files lay in the storage."""
+        return f"w/{self.workspace_code}"

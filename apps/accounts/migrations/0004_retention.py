@@ -26,6 +26,7 @@ class Migration(migrations.Migration):
                 ('rows', models.JSONField(default=dict)),
                 ('files', models.PositiveBigIntegerField(default=0)),
                 ('bytes', models.PositiveBigIntegerField(default=0)),
+                ('held_until', models.DateTimeField(blank=True, null=True)),
                 ('pending', models.JSONField(default=list)),
                 ('verified', models.BooleanField(default=False)),
             ],

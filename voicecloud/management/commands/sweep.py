@@ -11,14 +11,14 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections
 from redis.exceptions import RedisError
 
-from apps.accounts.services import erase_due_workspaces
 from apps.jobs import expiry, folders, orphans, services
+from apps.pages import erasure
 from apps.studio import retention
 from apps.voices.services.uploads import sweep_uploads
 
 log = logging.getLogger(__name__)
 SELDOM_SECONDS = 600.0
-OFTEN: tuple[Callable[[], Any], ...] = (services.sweep,)
+OFTEN: tuple[Callable[[], Any], ...] = (services.sweep, erasure.erase_due)
 SELDOM: tuple[Callable[[], Any], ...] = (
     retention.apply_changes,
     retention.warn,
@@ -26,7 +26,7 @@ SELDOM: tuple[Callable[[], Any], ...] = (
     retention.expire_sources,
     folders.tidy,
     sweep_uploads,
-    erase_due_workspaces,
+    erasure.tell,
     orphans.sweep_orphans,
 )
 
