@@ -191,6 +191,35 @@ def test_a_kill_at_any_step_leaves_nothing_that_the_next_round_does_not_finish(c
     assert orphans.sweep_orphans() == {"orphans": 0, "missing": 0}
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_source_that_somebody_starts_from_just_now_does_not_go(
+    converted: Any, acme: Any, bob: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.JOBS_INLINE = False
+    age(converted, 31)
+    expiry.expire()
+    real, source = services.submit, again(converted).source
+    swept: list[bool] = []
+
+    def sweep_beside() -> None:
+        swept.append(retention._expire_source(source.pk))
+        connection.close()
+
+    sweeper = threading.Thread(target=sweep_beside)
+
+    def submit(**given: Any) -> Job:
+        sweeper.start()
+        sweeper.join(1.0)  # it must wait for this transaction, so it is not done by then
+        assert not swept
+        return real(**given)
+
+    monkeypatch.setattr(services, "submit", submit)
+    services.submit_conversion(workspace=acme, user=bob, voice=converted.voice, source=source, options=defaults())
+    sweeper.join()
+    source.refresh_from_db()
+    assert swept == [False] and source.is_stored and default_storage.exists(source.file.name)
+
+
 def test_a_file_that_cannot_be_removed_stops_no_other(converted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     stuck, free = another(converted, days=-2), another(converted, days=-1)
     bad = stuck.result.file.name
