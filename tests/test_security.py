@@ -251,6 +251,8 @@ def test_storage_settings_are_complete_together(
         ("DEFAULT_CONVERTER", "magic", "voicecloud.E006"),
         ("ENGINE_DEVICE", "abacus", "voicecloud.E012"),
         ("UPLOAD_MAX_BYTES", 0, "voicecloud.E007"),
+        ("RETENTION_DAYS", -1, "voicecloud.E040"),
+        ("RETENTION_DAYS", 40_000, "voicecloud.E040"),
         ("JOB_LOST_AFTER_SECONDS", 8, "voicecloud.E008"),
         ("JOBS_PER_WORKSPACE", -1, "voicecloud.E020"),
     ],

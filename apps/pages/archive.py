@@ -104,6 +104,7 @@ DOCUMENTS: dict[str, Document] = {
     "audit": Document(AuditEvent, "workspace"),
 }
 LEFT_OUT = {
+    "jobs.Share": "whose turn it is in the queues says nothing of what the workspace owns",
     "voices.Upload": "an upload that is not finished is no recording yet, and goes after a day",
 }
 """What a workspace owns and does not get, with the reason."""

@@ -37,6 +37,7 @@ HELD_FOR = timedelta(seconds=60)
 FILES_AT_ONCE = 100
 ROWS_AT_ONCE = 200
 LETTERS_FOR = timedelta(days=7)
+LETTER_TAKES = timedelta(hours=1)  # at most, and by far
 
 
 def erase_due(seconds: float = ROUND_SECONDS) -> int:
@@ -236,10 +237,12 @@ def tell() -> int:
         if report.email and not erased_letter(report.email, facts_of(report)):
             if report.asked_at > now - LETTERS_FOR:
                 ErasureReport.objects.filter(pk=report.pk).update(told_at=None)
-            continue
+                continue
+            report.email = ""  # nobody could be reached
+        ErasureReport.objects.filter(pk=report.pk).update(name="", email="")
         sent += bool(report.email)
-    # Also where a process died between the two: a letter takes seconds.
-    ErasureReport.objects.filter(told_at__lte=now).exclude(email="", name="").update(email="", name="")
+    # Where a process died in between: a letter takes seconds.
+    ErasureReport.objects.filter(told_at__lt=now - LETTER_TAKES).exclude(name="", email="").update(name="", email="")
     return sent
 
 

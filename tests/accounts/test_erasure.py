@@ -318,6 +318,18 @@ def test_a_letter_that_is_not_taken_is_tried_again_for_a_week(
     assert report.told_at and report.email == ""
 
 
+def test_who_died_over_the_letter_leaves_no_address(held: dict[str, Any], acme: Any, alice: Any) -> None:
+    report = erase(acme, alice)
+    ErasureReport.objects.update(told_at=timezone.now() - timedelta(minutes=5))
+    assert erasure.tell() == 0
+    report.refresh_from_db()
+    assert report.email == alice.email, "another sweep may be writing it now"
+    ErasureReport.objects.update(told_at=timezone.now() - timedelta(hours=2))
+    assert erasure.tell() == 0
+    report.refresh_from_db()
+    assert (report.name, report.email) == ("", "")
+
+
 # --- by the pages ----------------------------------------------------------------------------------------------------
 
 
