@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.core.files.storage import FileSystemStorage
+from django.core.files.storage import Storage, storages
 from django.db.models import Model, QuerySet
 
 STEPS: tuple[tuple[Any, str], ...] = (
@@ -14,8 +14,6 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (QuerySet, "delete"),
     (Model, "save"),
     (Model, "delete"),
-    (FileSystemStorage, "delete"),
-    (FileSystemStorage, "save"),
 )
 
 
@@ -59,6 +57,9 @@ def killed(work: Callable[[], Any], at: int, *, before: bool) -> str | None:
 
         for owner, name in STEPS:
             patch.setattr(owner, name, step(f"{owner.__name__}.{name}", getattr(owner, name)))
+        storage = type(storages["default"])
+        for name in ("delete", "save"):
+            patch.setattr(storage, name, step(f"{Storage.__name__}.{name}", getattr(storage, name)))
         try:
             work()
         except Killed as killed:

@@ -148,7 +148,7 @@ def test_killed_again_and_again_it_goes_on_and_its_report_adds_up(
         assert not report.verified or not stored(acme), moment
     report.refresh_from_db()
     assert len(seen) > 40
-    assert {"FileSystemStorage.delete", "QuerySet.update", "QuerySet.delete"} <= {one.split(", ")[1] for one in seen}
+    assert {"Storage.delete", "QuerySet.update", "QuerySet.delete"} <= {one.split(", ")[1] for one in seen}
     assert stored(acme) == {} and rows_of(acme) == {}
     assert report.rows == dict(rows), seen
     assert (report.files, report.bytes) == (len(files), sum(files.values())), seen

@@ -185,7 +185,7 @@ def test_a_kill_at_any_step_leaves_nothing_that_the_next_round_does_not_finish(c
         assert all(default_storage.exists(name) for name in served), moment
         names += one_more()  # so that there is something to do after each death
         Source.objects.filter(expired_at=None).update(expires_at=timezone.now() - DAY)
-    assert {"FileSystemStorage.delete", "QuerySet.update"} <= {moment.split(", ")[1] for moment in died}
+    assert {"Storage.delete", "QuerySet.update"} <= {moment.split(", ")[1] for moment in died}
     assert not any(default_storage.exists(name) for name in names)
     assert not Artifact.objects.exclude(file="").exists() and not Source.objects.exclude(file="").exists()
     assert orphans.sweep_orphans() == {"orphans": 0, "missing": 0}
