@@ -76,6 +76,12 @@ def _add_train(commands: Any, shared: argparse.ArgumentParser) -> None:
     train.add_argument("--denoise", type=float, default=0.5, help="0 to 1: less noise in the voice (default 0.5)")
     train.add_argument("--f0-method", choices=F0_METHODS, default="swift")
     train.add_argument("--save-seconds", type=float, default=10.0, help="longest time between checkpoints (default 10)")
+    train.add_argument(
+        "--patience",
+        type=int,
+        default=6,
+        help="checks without a gain before a long training stops (default 6; 0 never)",
+    )
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--resume", action="store_true", help="go on with a training that was stopped")
     train.set_defaults(run=_train)
@@ -160,6 +166,7 @@ def _train(chosen: argparse.Namespace) -> None:
         f0_method=chosen.f0_method,
         seed=chosen.seed,
         save_seconds=chosen.save_seconds,
+        patience=chosen.patience,
     )
     result = engine.train(takes, chosen.voice, options=options, workdir=folder / "run", report=progress)
     shutil.rmtree(folder)

@@ -36,6 +36,7 @@ from ml.weights import Base
 ADVERSARIAL, FEATURES = 0.1, 0.2
 JUDGED = 6  # clips of a batch that the discriminators see: they cost more than all the rest
 HELD_OUT_SHARE, HELD_OUT_SECONDS = 0.1, 8.0
+SHORTEST_CLIP = 0.25  # seconds; where memory is short clips become no shorter
 POOL_FRAMES = 30_000
 POOL_RANGE_DB = 40.0
 _WARPS = (0.84, 0.92, 1.09, 1.19)
@@ -55,6 +56,7 @@ class Adaptation(Lesson):
         self.base, self.embed, self.takes, self.options = base, embed, takes, options
         self.steps = options.steps or self.preset.steps
         self.batch = options.batch or self.preset.batch
+        self.clip_seconds = self.preset.clip_seconds
         self.precision = PRECISIONS[options.precision].load()
         self.peak_rate = options.learning_rate or self.preset.learning_rate
         self.decoder = copy.deepcopy(base.decoder).train().requires_grad_(True)
@@ -64,6 +66,7 @@ class Adaptation(Lesson):
         self.rate = SYNTHESIS_RATES[0]
         self.targets: list[Tensor] = []
         self.copies: list[Tensor] = []
+        self.held: list[int] = []
         self.clips: list[tuple[int, int]] = []
         self.held_clips: list[tuple[int, int]] = []
 
@@ -126,31 +129,54 @@ class Adaptation(Lesson):
 
     def _split(self) -> None:
         """Clips (take, first frame) to train on, and others, from the ends of the last takes, to hold out."""
-        size = self._frames()
+        size = _frames(self.preset.clip_seconds)
         wanted = int(min(HELD_OUT_SECONDS, HELD_OUT_SHARE * self.data.seconds) * FRAME_RATE)
+        self.held = [0] * len(self.takes)
         for index in reversed(range(len(self.takes))):
             frames = len(self.data.f0[index]) - 1
             held = min(frames // 2 if len(self.takes) < 4 else frames, max(0, wanted))
             wanted -= held
+            self.held[index] = held
             self.held_clips += [(index, first) for first in range(frames - held, frames - size + 2, size)]
-            self.clips += [(index, first) for first in range(0, frames - held - size + 2, size // 4)]
+        self._cut()
         if not self.clips:
             raise AudioError("The takes are all shorter than a second; record whole sentences.")
         if not self.held_clips:
             self.held_clips = self.clips[:1]
 
-    def _frames(self) -> int:
-        return int(self.preset.clip_seconds * FRAME_RATE) + 1
+    def _cut(self) -> None:
+        """Clips of `clip_seconds` to train on, in front of what is held out."""
+        size = _frames(self.clip_seconds)
+        self.clips = []
+        for index in reversed(range(len(self.takes))):
+            last = len(self.data.f0[index]) - 1 - self.held[index] - size + 2
+            self.clips += [(index, first) for first in range(0, last, size // 4)]
+
+    def shrink(self) -> bool:
+        """See `Lesson.shrink`. The held-out clips keep their length, so that checks stay comparable."""
+        if self.batch > 1:
+            self.batch //= 2
+        elif self.clip_seconds > SHORTEST_CLIP:
+            self.clip_seconds = max(SHORTEST_CLIP, self.clip_seconds / 2)
+            self._cut()
+        else:
+            return False
+        return True
+
+    def size(self) -> str:
+        """See `Lesson.size`."""
+        return f"{self.batch} clip{'s' * (self.batch != 1)} of {self.clip_seconds:g} s"
 
     def step(self, index: int) -> float:
         """One step on a random batch; from the preset's share of the steps on, with discriminators."""
         generator = np.random.default_rng([self.options.seed, 7, index])
         torch.manual_seed(self.options.seed * 1_000_003 + index)
         chosen = generator.integers(0, len(self.clips), self.batch)
-        jitter = generator.integers(0, self._frames() // 4, self.batch)
+        frames = _frames(self.clip_seconds)
+        jitter = generator.integers(0, frames // 4, self.batch)
         clips = [(self.clips[which][0], self.clips[which][1] + int(j)) for which, j in zip(chosen, jitter, strict=True)]
         copies = [int(generator.integers(0, len(self.copies[take]))) for take, _ in clips]
-        target, made = self._render(clips, copies, generator.random(len(clips)))
+        target, made = self._render(clips, copies, generator.random(len(clips)), frames)
         loss = spectral_loss(made, target, self.rate, self._bandwidth(len(clips)))
         rate = self.peak_rate * _schedule(index, self.steps)
         if index < self.preset.adversarial_from * self.steps:
@@ -170,10 +196,10 @@ class Adaptation(Lesson):
         return float(loss.detach())
 
     def _render(
-        self, clips: Sequence[tuple[int, int]], copies: Sequence[int], phases: np.ndarray[Any, Any]
+        self, clips: Sequence[tuple[int, int]], copies: Sequence[int], phases: np.ndarray[Any, Any], frames: int
     ) -> tuple[Tensor, Tensor]:
-        """Targets and rebuilt clips, both (B, N) at the training rate."""
-        frames, hop = self._frames(), self.rate // FRAME_RATE
+        """Targets and rebuilt clips of `frames` frames, both (B, N) at the training rate."""
+        hop = self.rate // FRAME_RATE
         length = (frames - 1) * hop
         target = torch.stack([_span(self.targets[take], first * hop, length) for take, first in clips])
         content = torch.stack(
@@ -198,7 +224,7 @@ class Adaptation(Lesson):
         """
         torch.manual_seed(0)
         clips = self.held_clips[:16]
-        target, made = self._render(clips, [0] * len(clips), np.zeros(len(clips)))
+        target, made = self._render(clips, [0] * len(clips), np.zeros(len(clips)), _frames(self.preset.clip_seconds))
         loss = spectral_loss(made, target, self.rate, self._bandwidth(len(clips)))
         _, real = self.base.discriminators(target, self.rate)
         _, rebuilt = self.base.discriminators(made, self.rate)
@@ -209,7 +235,7 @@ class Adaptation(Lesson):
         """See `Lesson.measure`: the held-out distance, and the rebuilt clips' similarity to the voice."""
         torch.manual_seed(0)
         clips = self.held_clips[:16]
-        _, made = self._render(clips, [0] * len(clips), np.zeros(len(clips)))
+        _, made = self._render(clips, [0] * len(clips), np.zeros(len(clips)), _frames(self.preset.clip_seconds))
         sound = resample(to_array(made.flatten()), self.rate, ANALYSIS_RATE)
         similarity = float(self.embed(sound) @ np.array(self.traits.embedding, np.float32))
         return {"held_out": self.held_out(), "similarity": similarity, "seconds_of_speech": self.data.seconds}
@@ -219,11 +245,12 @@ class Adaptation(Lesson):
         found = {f"decoder.{name}": value for name, value in self.decoder.state_dict().items()}
         for number, values in self.optimiser.state_dict()["state"].items():
             found |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in values.items()}
-        return found | {"batch": torch.tensor(self.batch)}
+        return found | {"batch": torch.tensor(self.batch), "clip_seconds": torch.tensor(self.clip_seconds)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """See `Lesson.load_state`. The batch too goes on as it was, whatever memory there is now."""
-        self.batch = int(state["batch"])
+        """See `Lesson.load_state`. Batch and clips too go on as they were, whatever memory there is now."""
+        self.batch, self.clip_seconds = int(state["batch"]), float(state["clip_seconds"])
+        self._cut()
         decoder = {name: value for name, value in state.items() if name.startswith("decoder.")}
         self.decoder.load_state_dict({name.removeprefix("decoder."): value for name, value in decoder.items()})
         values: dict[int, dict[str, Tensor]] = {}
@@ -246,6 +273,10 @@ class Adaptation(Lesson):
             for copies, level in zip(self.copies, self.data.loudness, strict=True)
         ]
         return thinned(torch.cat(kept), POOL_FRAMES)
+
+
+def _frames(seconds: float) -> int:
+    return int(seconds * FRAME_RATE) + 1
 
 
 def fitted(batch: int, clip_samples: float, available: int) -> int:

@@ -134,12 +134,15 @@ class Engine:
         workdir: Path,
         report: Report = silent,
         on_checkpoint: Callable[[Checkpoint], None] | None = None,
+        on_note: Callable[[str], None] | None = None,
+        on_estimate: Callable[[float], None] | None = None,
     ) -> TrainResult:
         """Trains a voice from `takes` (mono WAV or FLAC) and writes the voice file `out`.
 
         `workdir` holds checkpoints; a later call with the same takes, options and `workdir` goes on from the last one.
-        Raises AudioError for takes that hold no voice or too little, EngineError for an option out of range, Cancelled
-        from `report`.
+        `on_note` hears in a sentence of what did not go as planned, `on_estimate` of the seconds that are left.
+        Raises AudioError for takes that hold no voice or too little, EngineError for an option out of range,
+        MemoryShortage when not even the smallest step fits into memory, Cancelled from `report`.
         """
         from ml import training
 
@@ -154,7 +157,7 @@ class Engine:
             workdir=workdir,
             sampler=lambda voice, told: self._sample(voice, takes[-1], told),
             report=report,
-            on_checkpoint=on_checkpoint,
+            listener=training.Listener(on_checkpoint, on_note, on_estimate),
         )
 
     def instant(self, takes: Sequence[Path], out: Path, *, report: Report = silent) -> TrainResult:

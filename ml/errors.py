@@ -17,3 +17,7 @@ class WeightsError(EngineError):
 
 class Cancelled(EngineError):
     """Raised by a `report` callback when the user asked to stop; the engine lets it through."""
+
+
+class MemoryShortage(EngineError):
+    """A training does not fit this machine's memory, however small its steps; `str(error)` is a clear sentence."""

@@ -13,7 +13,7 @@ from django.conf import settings as django_settings
 from django.core.cache import cache
 from django.test import Client
 
-from tests import own_state
+from tests import own_state, swift
 
 # Set once, before anything reads them: a manifest needs collectstatic, and a slow hash costs a second per log-in.
 django_settings.STORAGES = {
@@ -101,6 +101,23 @@ def acme(alice: Any, adam: Any, bob: Any, victor: Any) -> Any:
 def charlies(charlie: Any) -> Any:
     """Charlie's workspace."""
     return charlie.workspaces.get()
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[swift.Server]:
+    """A running OpenStack Swift with one bucket, for tests that need a real object store; they are slow ones."""
+    swift.skip_unless_installed()
+    with swift.server() as running:
+        yield running
+
+
+@pytest.fixture
+def storage(bucket: swift.Server, settings: Any) -> Any:
+    """The site's default storage, in that bucket."""
+    from django.core.files.storage import storages
+
+    swift.use(settings, bucket)
+    return storages["default"]
 
 
 @pytest.fixture

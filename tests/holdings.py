@@ -8,12 +8,14 @@ from uuid import uuid4
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
-from apps.accounts import services
+from apps.accounts import sealing, services
 from apps.accounts.models import ErasureReport
-from apps.jobs.models import Artifact, Job
+from apps.jobs.models import Artifact, Fault, Job, Share
 from apps.studio.models import Conversion, ConversionPreset, Source
 from apps.studio.options import defaults
 from apps.voices.models import Consent, Recording, Take, Upload, Voice, VoiceModel
+from apps.webhooks import signing
+from apps.webhooks.models import PURPOSE, Attempt, Delivery, Endpoint
 from tests.sounds import tone, wav_bytes
 
 WAV = {"content_type": "audio/wav", "sha256": "0" * 64}
@@ -78,6 +80,31 @@ def _voice(workspace: Any, user: Any, sound: bytes) -> dict[str, Any]:
     return {"voice": voice, "recording": recording, "take": take, "consent": consent, "upload": upload, "model": model}
 
 
+def _webhook(workspace: Any, user: Any) -> dict[str, Any]:
+    secret = sealing.seal(signing.new_secret(), purpose=PURPOSE)
+    url = "https://receiver.example.com/hooks"
+    endpoint = Endpoint.objects.create(workspace=workspace, url=url, sealed_secret=secret, created_by=user)
+    delivery = Delivery.objects.create(
+        endpoint=endpoint,
+        event="job.done",
+        body='{"type":"job.done"}',
+        status="failed",
+        attempts=1,
+        ended_at=timezone.now(),
+    )
+    Attempt.objects.create(
+        delivery=delivery,
+        number=1,
+        sent_at=timezone.now(),
+        signature="v1,c2lnbmF0dXJl",
+        duration_ms=120,
+        status_code=500,
+        error="The receiver answered 500.",
+        answer="out of order",
+    )
+    return {"endpoint": endpoint, "delivery": delivery}
+
+
 def fill(workspace: Any, user: Any) -> dict[str, Any]:
     """Give the workspace one of everything that ``user`` made; return it by the name of its kind."""
     sound = wav_bytes(tone(1.0))
@@ -85,6 +112,8 @@ def fill(workspace: Any, user: Any) -> dict[str, Any]:
     source = Source(workspace=workspace, name="song.wav", size=len(sound), created_by=user, **WAV, **KIND)
     source.file.save("song.wav", ContentFile(sound))
     job = _done_job(workspace, user, "conversion")
+    Fault.objects.create(job=job, attempt=1, error_id="4711", name="OSError", traceback="Traceback: the disk is acme's")
+    Share.objects.create(workspace=workspace, queue=job.queue, start=0.0, finish=1.0)
     artifact = Artifact(workspace=workspace, job=job, kind="audio", name="song - voice.wav", size=len(sound), **WAV)
     artifact.data = {"sample_rate": 48000, "samples": 48000, "channels": 1, "seconds": 1.0}
     artifact.file.save("song.wav", ContentFile(sound))
@@ -104,4 +133,5 @@ def fill(workspace: Any, user: Any) -> dict[str, Any]:
     ErasureReport.objects.create(workspace_code=uuid4(), rows={"voices.Voice": 1}, files=3, verified=True)
     membership = workspace.memberships.exclude(role="owner").last() or workspace.memberships.get()
     held |= {"source": source, "job": job, "artifact": artifact, "conversion": conversion, "preset": preset}
+    held |= _webhook(workspace, user)
     return held | {"invitation": invitation, "membership": membership, "workspace": workspace}

@@ -86,10 +86,18 @@ os.environ.update(
     OMP_NUM_THREADS="1",
     OMP_WAIT_POLICY="PASSIVE",
 )
+# Files in a folder, unless a test of the object store names one: TEST_S3_BUCKET and so on.
+for name in ("BUCKET", "ENDPOINT_URL", "REGION", "ACCESS_KEY", "SECRET_KEY", "ADDRESSING_STYLE"):
+    os.environ.pop(f"S3_{name}", None)
+    if f"TEST_S3_{name}" in os.environ:
+        os.environ[f"S3_{name}"] = os.environ[f"TEST_S3_{name}"]
 for name in (
-    "S3_BUCKET",
     "BEHIND_PROXY",
+    "WEBHOOK_ALLOW_PRIVATE",
     "LOG_FORMAT",
+    "SENTRY_DSN",
+    "COST_PER_GPU_HOUR",
+    "COST_PER_GB_MONTH",
     "ENGINE_DEVICE",
     "JOBS_PER_WORKSPACE",
     "MODEL_CACHE_SIZE",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -47,6 +48,13 @@ def test_commands_of_the_docs_exist() -> None:
     for page in PAGES:
         named = set(re.findall(r"manage\.py ([a-z_]+)", page.read_text()))
         assert named - known == set(), page.name
+
+
+def test_json_of_the_docs_can_be_copied() -> None:
+    blocks = [block for page in PAGES for block in re.findall(r"```json\n(.*?)```", page.read_text(), re.DOTALL)]
+    found = {next(reversed(block)): block for block in map(json.loads, blocks)}
+    assert {"s3:ListBucket"} <= {action for rule in found["Statement"]["Statement"] for action in rule["Action"]}
+    assert found["CORSRules"]["CORSRules"][0]["AllowedMethods"] == ["GET", "HEAD", "PUT"]
 
 
 def test_every_dependency_is_explained() -> None:

@@ -12,7 +12,17 @@ import pytest
 from tests import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
-SUITE = ("accounts", "jobs", "pages", "studio", "voices", "test_admin.py", "test_security.py", "test_tenancy.py")
+SUITE = (
+    "accounts",
+    "jobs",
+    "pages",
+    "studio",
+    "voices",
+    "webhooks",
+    "test_admin.py",
+    "test_security.py",
+    "test_tenancy.py",
+)
 # Drives a whole site by `up`, whose database is SQLite.
 ELSEWHERE = "jobs/test_worker_process.py"
 

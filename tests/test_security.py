@@ -243,6 +243,19 @@ def test_storage_settings_are_complete_together(
     assert [message.id for message in checks.storage(None)] == found
 
 
+def test_browsers_can_reach_the_store_from_the_sites_pages(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    monkeypatch.setenv("S3_BUCKET", "voices")
+    monkeypatch.setenv("S3_ENDPOINT_URL", "http://s3.internal:9000")
+    assert checks.storage(None) == []
+    settings.SITE_URL = "https://voice.example.com"
+    assert [message.id for message in checks.storage(None)] == ["voicecloud.E014"]
+    monkeypatch.setenv("S3_ENDPOINT_URL", "https://s3.example.com")
+    assert checks.storage(None) == []
+    for style, found in (("virtual", []), ("auto", ["voicecloud.E013"])):
+        monkeypatch.setenv("S3_ADDRESSING_STYLE", style)
+        assert [message.id for message in checks.storage(None)] == found
+
+
 @pytest.mark.parametrize(
     ("name", "value", "found"),
     [
@@ -251,6 +264,11 @@ def test_storage_settings_are_complete_together(
         ("DEFAULT_CONVERTER", "magic", "voicecloud.E006"),
         ("ENGINE_DEVICE", "abacus", "voicecloud.E012"),
         ("UPLOAD_MAX_BYTES", 0, "voicecloud.E007"),
+        ("SENTRY_DSN", "sentry.example.com/1", "voicecloud.E016"),
+        ("SENTRY_DSN", "https://sentry.example.com/1", "voicecloud.E016"),
+        ("SENTRY_DSN", "https://key@sentry.example.com:port/1", "voicecloud.E016"),
+        ("SENTRY_DSN", "https://key@sentry.example.com/project", "voicecloud.E016"),
+        ("COST_PER_GPU_HOUR", -1.0, "voicecloud.E017"),
         ("RETENTION_DAYS", -1, "voicecloud.E040"),
         ("RETENTION_DAYS", 40_000, "voicecloud.E040"),
         ("JOB_LOST_AFTER_SECONDS", 8, "voicecloud.E008"),

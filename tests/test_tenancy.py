@@ -18,6 +18,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, path, reverse
 from django.urls.resolvers import RegexPattern
 
 from tests.holdings import fill
+from tests.received import received
 
 PEOPLE = ["nobody", "stranger", "viewer", "editor", "admin", "owner"]
 ANYBODY, PERSON = "anybody", "person"
@@ -47,6 +48,19 @@ TABLE: dict[str, dict[str, str]] = {
     "accounts:erase": {"POST": "owner"},
     "accounts:erase_account": {"GET": PERSON, "POST": PERSON},
     "accounts:audit": {"GET": "admin"},
+    "webhooks:list": {"GET": "admin"},
+    "webhooks:new": {"GET": "admin", "POST": "admin"},
+    "webhooks:detail": {"GET": "admin"},
+    "webhooks:edit": {"GET": "admin", "POST": "admin"},
+    "webhooks:enable": {"POST": "admin"},
+    "webhooks:disable": {"POST": "admin"},
+    "webhooks:delete": {"POST": "admin"},
+    "webhooks:secret": {"POST": "admin"},
+    "webhooks:rotate": {"POST": "admin"},
+    "webhooks:test": {"POST": "admin"},
+    "webhooks:replay-failed": {"POST": "admin"},
+    "webhooks:delivery": {"GET": "admin"},
+    "webhooks:replay": {"POST": "admin"},
     "jobs:list": {"GET": "viewer"},
     "jobs:detail": {"GET": "viewer"},
     "jobs:card": {"GET": "viewer"},
@@ -63,6 +77,8 @@ TABLE: dict[str, dict[str, str]] = {
     "voices:recording": {"GET": "viewer"},
     "voices:recording-audio": {"GET": "viewer"},
     "voices:recording-delete": {"POST": "editor"},
+    "voices:direct": {"POST": "editor"},
+    "voices:direct-finish": {"POST": "editor"},
     "voices:uploads": {"POST": "editor", "OPTIONS": "editor"},
     "voices:upload": {"HEAD": "editor", "PATCH": "editor", "DELETE": "editor"},
     "voices:take-audio": {"GET": "viewer"},
@@ -73,6 +89,7 @@ TABLE: dict[str, dict[str, str]] = {
     "voices:train": {"GET": "editor", "POST": "editor"},
     "voices:instant": {"POST": "editor"},
     "voices:model": {"GET": "viewer"},
+    "voices:model-resources": {"GET": "viewer"},
     "voices:model-activate": {"POST": "editor"},
     "voices:model-delete": {"POST": "editor"},
     "studio:convert": {"GET": "viewer", "POST": "editor"},
@@ -90,6 +107,9 @@ CODE_OF = {
     "accounts:withdraw": "invitation",
     "accounts:role": "membership",
     "accounts:remove": "membership",
+    "webhooks:delivery": "delivery",
+    "webhooks:replay": "delivery",
+    "webhooks": "endpoint",
     "jobs:artifact": "artifact",
     "studio:preset_delete": "preset",
     "jobs": "job",
@@ -262,9 +282,10 @@ def test_files_are_served_to_members_as_they_were_stored(
     row = held[FILES[name]]
     file = row.recording if name == "voices:consent-audio" else row.file
     answer = person("viewer").get(reverse(name, kwargs=kwargs_for(name, held)))
-    assert answer.status_code == 200
+    sent = received(answer)
+    assert sent.status == 200
     with file.open() as stored:
-        assert b"".join(answer.streaming_content) == stored.read()
+        assert sent.body == stored.read()
     assert answer["X-Content-Type-Options"] == "nosniff"
 
 
@@ -283,6 +304,7 @@ FOREIGN = [(name, route) for name, route, _ in addresses(get_resolver()) if is_f
 DUMMIES = {"uidb36": "1", "key": "x-y", "object_id": "1", "content_type_id": 1, "app_label": "accounts", "url": "x/y"}
 DUMMIES |= {"token": "x", "job_id": "x", "result_id": "x", "scheduler_name": "x", "cron_job_name": "x"}
 DUMMIES |= {"connection_index": 0, "id": 1, "user_id": 1, "queue_index": 0, "scheduler_index": 0}
+DUMMIES |= {"code": uuid.UUID(int=0)}
 
 
 @pytest.mark.parametrize(("name", "route"), [pair for pair in FOREIGN if pair[1].startswith("accounts/")])

@@ -42,7 +42,7 @@ def test_it_starts_from_an_empty_folder_keeps_its_state_to_itself_and_ctrl_c_lea
         assert LOGIN in log
         assert f"voicecloud answers on {site.url}/" in log
         parts = " ".join(site.processes().values())
-        for part in ("valkey-server", "web --fd", "worker gpu", "worker default", "sweep --every"):
+        for part in ("valkey-server", "web --fd", "worker gpu", "worker default", "sweep --every", "deliver"):
             assert part in parts
         for private in (folder / "secret-key", folder / "redis.sock"):
             assert private.stat().st_mode & 0o077 == 0

@@ -9,11 +9,13 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
+from apps.tracking import is_dsn
 from ml.catalog import CONVERTERS, DEVICES
 from voicecloud.settings import env
 
 MOST_DAYS = 32767  # what a workspace's own column can hold
 S3_NAMES = ("S3_BUCKET", "S3_ENDPOINT_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY")
+S3_STYLES = ("path", "virtual")
 
 
 @register(Tags.compatibility)
@@ -37,6 +39,12 @@ def storage(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessa
                 "S3_ENDPOINT_URL is no web address.", hint="For example https://s3.example.com.", id="voicecloud.E003"
             )
         )
+    if env.str("S3_ADDRESSING_STYLE", default="path") not in S3_STYLES:
+        hint = "path (https://host/bucket/file) or virtual (https://bucket.host/file); unset, it is path."
+        found.append(Error("S3_ADDRESSING_STYLE is unknown.", hint=hint, id="voicecloud.E013"))
+    if bucket and endpoint.startswith("http:") and settings.SITE_URL.startswith("https:"):
+        hint = "Browsers send and fetch files there themselves, and refuse to from a secure page. Give the store TLS."
+        found.append(Error("S3_ENDPOINT_URL is not secure, but the site is.", hint=hint, id="voicecloud.E014"))
     return found
 
 
@@ -85,6 +93,19 @@ def engine(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessag
 
 
 @register(Tags.compatibility)
+def watching(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """The error tracker's address, and prices that staff see."""
+    found: list[CheckMessage] = []
+    if settings.SENTRY_DSN and not is_dsn(settings.SENTRY_DSN):
+        hint = "The tracker shows it as https://key@host/number; unset, nothing is sent."
+        found.append(Error("SENTRY_DSN is no address of an error tracker.", hint=hint, id="voicecloud.E016"))
+    for name in ("COST_PER_GPU_HOUR", "COST_PER_GB_MONTH"):
+        if getattr(settings, name) < 0:
+            found.append(Error(f"{name} must not be below 0.", hint="0 shows no cost.", id="voicecloud.E017"))
+    return found
+
+
+@register(Tags.compatibility)
 def retention(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
     """How long things are kept: a number of days that a date can bear."""
     if 0 <= settings.RETENTION_DAYS <= MOST_DAYS:
@@ -99,6 +120,14 @@ def production(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMe
     found: list[CheckMessage] = []
     if settings.JOBS_INLINE:
         found.append(Error("JOBS_INLINE runs jobs inside requests.", hint="Unset it.", id="voicecloud.E009"))
+    if settings.WEBHOOK_ALLOW_PRIVATE:
+        found.append(
+            Warning(
+                "WEBHOOK_ALLOW_PRIVATE lets every workspace's admins send requests into your own network.",
+                hint="Unset it unless all of them may know and call every machine there.",
+                id="voicecloud.W015",
+            )
+        )
     if settings.ACCOUNT_EMAIL_VERIFICATION != "mandatory":
         found.append(
             Warning(

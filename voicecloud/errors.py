@@ -11,6 +11,7 @@ BAD_REQUEST = "The site could not read what was sent. Load the page again and tr
 FORBIDDEN = "Your role in this workspace does not allow this."
 NOT_FOUND = "There is no such page, or it belongs to a workspace you are not a member of."
 CSRF = "This page was open for too long. Load it again and repeat what you did."
+STORAGE_AWAY = "The storage of files cannot be reached right now; try again in a minute."
 OUR_FAULT = "Something went wrong on our side. It has been logged; try again in a moment."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -12,8 +13,10 @@ from django.shortcuts import resolve_url
 
 from apps import logs
 from apps.errors import Refused
-from voicecloud.errors import say
+from apps.jobs import faults
+from voicecloud.errors import STORAGE_AWAY, say
 
+log = logging.getLogger(__name__)
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
@@ -74,7 +77,10 @@ class HtmxRedirectMiddleware:
 
 
 class RefusedMiddleware:
-    """Answers an expected no with its sentence: a fragment to htmx, JSON to a program, else a page."""
+    """Answers an expected no with its sentence: a fragment to htmx, JSON to a program, else a page.
+
+    So too when the object store is away: that passes by itself, and whoever asks is told to try again (503).
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -83,6 +89,9 @@ class RefusedMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        if not isinstance(exception, Refused):
-            return None
-        return say(request, exception.message, status=exception.status, page="refused.html")
+        if isinstance(exception, Refused):
+            return say(request, exception.message, status=exception.status, page="refused.html")
+        if faults.passing(exception) == faults.STORAGE:
+            log.error("the storage is away", exc_info=exception)
+            return say(request, STORAGE_AWAY, status=503, page="refused.html")
+        return None

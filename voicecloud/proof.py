@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 POSTGRES = Path("/usr/lib/postgresql")
+SWIFT = Path("/usr/bin/swift-proxy-server")
+# Asked by every package that brings a service whether it may start it.
+POLICY = Path("/usr/sbin/policy-rc.d")
 APT_SECONDS = 900
 CHECK_SECONDS = 900
 TEST_SECONDS = 3 * 3600
@@ -22,9 +27,15 @@ def main(arguments: list[str]) -> int:
     Returns 0 when all passed. Under ``CI=true`` a missing browser is a failure, and the slow tests run too.
     """
     in_ci = os.environ.get("CI", "").lower() in ("1", "true")
+    # The tests of these are slow ones; they fail under CI where one is missing.
     if in_ci and not POSTGRES.is_dir():
-        # Its tests are slow ones; they fail under CI where it is missing.
-        install_package("postgresql")
+        install_packages("postgresql")
+    if in_ci and not SWIFT.exists():
+        install_packages("swift-proxy", "swift-account", "swift-container", "swift-object")
+    if in_ci and shutil.which("promtool") is None:
+        install_packages("prometheus")
+    if in_ci and shutil.which("redis-server") is None:
+        install_packages("redis-server")
     if not has_browser():
         if in_ci:
             print("Chromium is missing and could not be installed: under CI the browser tests must run.")
@@ -66,21 +77,36 @@ def has_browser() -> bool:
     """Say whether there is a Chromium, after trying to install Debian's when we may."""
     if any(shutil.which(name) for name in BROWSERS):
         return True
-    return install_package("chromium") and shutil.which("chromium") is not None
+    return install_packages("chromium") and shutil.which("chromium") is not None
 
 
-def install_package(name: str) -> bool:
-    """Install one of Debian's packages when we may; say whether that worked."""
+def install_packages(*names: str) -> bool:
+    """Install some of Debian's packages when we may; say whether that worked."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         return False
-    print(f"Installing Debian's {name} for the tests ...", flush=True)
+    print(f"Installing Debian's {', '.join(names)} for the tests ...", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for arguments in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", name]):
-        command = ["apt-get", *arguments]
-        try:
-            status = subprocess.run(command, env=environment, timeout=APT_SECONDS, stdout=subprocess.DEVNULL).returncode
-        except subprocess.TimeoutExpired:
-            return False
-        if status:
-            return False
+    with services_stay_off():
+        for arguments in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *names]):
+            command = ["apt-get", *arguments]
+            try:
+                done = subprocess.run(command, env=environment, timeout=APT_SECONDS, stdout=subprocess.DEVNULL)
+            except subprocess.TimeoutExpired:
+                return False
+            if done.returncode:
+                return False
     return True
+
+
+@contextlib.contextmanager
+def services_stay_off(rule: Path = POLICY) -> Iterator[None]:
+    """Let Debian's packages start no service meanwhile: tests start their own. A machine's own rule stays as it is."""
+    if rule.exists():
+        yield
+        return
+    rule.write_text("#!/bin/sh\nexit 101\n")
+    rule.chmod(0o755)
+    try:
+        yield
+    finally:
+        rule.unlink()

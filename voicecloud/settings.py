@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import environ
 from csp.constants import NONCE, NONE, SELF
 
+from apps import tracking
+
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
 # Everything that is state and not given by URL lives under one folder, so a backup is one copy.
@@ -64,6 +66,7 @@ INSTALLED_APPS = [
     "django_htmx",
     "django_rq",
     "apps.accounts",
+    "apps.webhooks",
     "apps.jobs",
     "apps.voices",
     "apps.studio",
@@ -145,6 +148,8 @@ CHANNEL_LAYERS = {
 }
 _QUEUE_URL = f"{REDIS_URL}{'&' if '?' in REDIS_URL else '?'}socket_timeout=10"
 RQ_QUEUES = {name: {"URL": _QUEUE_URL, "DEFAULT_TIMEOUT": 3600} for name in ("gpu", "default")}
+# RQ's own pages would change queues past the rows, which are the truth, and past the audit log.
+RQ_SHOW_ADMIN_LINK = False
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 
 S3_BUCKET = env.str("S3_BUCKET", default="")
@@ -157,7 +162,7 @@ STORAGES: dict[str, dict[str, Any]] = {
 }
 if S3_BUCKET:
     STORAGES["default"] = {
-        "BACKEND": "storages.backends.s3.S3Storage",
+        "BACKEND": "apps.jobs.s3.BucketStorage",
         "OPTIONS": {
             "bucket_name": S3_BUCKET,
             "endpoint_url": env.str("S3_ENDPOINT_URL", default="") or None,
@@ -165,12 +170,23 @@ if S3_BUCKET:
             "access_key": env.str("S3_ACCESS_KEY", default="") or None,
             "secret_key": env.str("S3_SECRET_KEY", default="") or None,
             "addressing_style": env.str("S3_ADDRESSING_STYLE", default="path"),
-            "signature_version": "s3v4",
             "default_acl": None,
             "file_overwrite": False,
             "querystring_expire": 300,
+            # A file that is opened comes whole: above this into a temporary file, not into memory.
+            "max_memory_size": 8 * 1024 * 1024,
         },
     }
+
+
+def _storage_origin(options: dict[str, Any]) -> str:
+    """Return the origin that signed addresses lead to, as the S3 client forms it."""
+    region, virtual = options["region_name"], options["addressing_style"] == "virtual"
+    amazon = "https://s3.amazonaws.com" if region == "us-east-1" else f"https://s3.{region}.amazonaws.com"
+    parts = urlsplit(options["endpoint_url"] or amazon)
+    return f"{parts.scheme}://{S3_BUCKET + '.' if virtual else ''}{parts.netloc}"
+
+
 MEDIA_URL = "/never-served-directly/"
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
@@ -181,6 +197,15 @@ METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 METRICS_DIR = DATA_DIR / "metrics"
 METRICS_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(METRICS_DIR))  # before its client is imported
+
+# --- faults of ours, told to an error tracker -------------------------------------------------------------------------
+SENTRY_DSN = env.str("SENTRY_DSN", default="")
+if SENTRY_DSN:
+    tracking.start(SENTRY_DSN, environment=_HOST)
+
+# --- what a workspace costs, for staff to see; in whatever currency, 0 shows none ------------------------------------
+COST_PER_GPU_HOUR = env.float("COST_PER_GPU_HOUR", default=0.0)
+COST_PER_GB_MONTH = env.float("COST_PER_GB_MONTH", default=0.0)
 
 # --- uploads: streamed to disk, never held in memory -----------------------------------------------------------------
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
@@ -201,6 +226,9 @@ JOBS_PER_WORKSPACE = env.int("JOBS_PER_WORKSPACE", default=4)  # of one queue at
 MODEL_CACHE_SIZE = env.int("MODEL_CACHE_SIZE", default=3)  # opened voices that a worker keeps; 0: as memory allows
 DEFAULT_CONVERTER = env.str("DEFAULT_CONVERTER", default="native")
 ENGINE_DEVICE = env.str("ENGINE_DEVICE", default="auto")
+
+# --- webhooks: true lets them call machines that are not on the public internet --------------------------------------
+WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=False)
 
 # --- people ----------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
@@ -265,7 +293,8 @@ X_FRAME_OPTIONS = "DENY"
 CSRF_FAILURE_VIEW = "voicecloud.errors.csrf_failure"
 # Whose log-ins are throttled: the nearest proxy's word for it, and nobody else's.
 ALLAUTH_TRUSTED_PROXY_COUNT = 1 if env.bool("BEHIND_PROXY", default=False) else 0
-_STORAGE_ORIGIN = [STORAGES["default"]["OPTIONS"]["endpoint_url"] or "https://*.amazonaws.com"] if S3_BUCKET else []
+# Sound is played from there, and recordings are sent there: by signed addresses.
+_STORAGE_ORIGIN = [_storage_origin(STORAGES["default"]["OPTIONS"])] if S3_BUCKET else []
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],

@@ -76,7 +76,8 @@ def run(options: argparse.Namespace) -> int:
         if wait_for_answer(supervisor, f"{address}/healthz"):
             processes.say(f"voicecloud answers on {address}/  (data: {data}; stop with Ctrl-C)")
             # Later than the pages, as they load much and share the cores.
-            supervisor.start(*workers(options.workers), Child("sweep", command("sweep", "--every", SWEEP_SECONDS)))
+            sweep = Child("sweep", command("sweep", "--every", SWEEP_SECONDS))
+            supervisor.start(*workers(options.workers), sweep, Child("webhooks", command("deliver")))
         supervisor.run()
     finally:
         supervisor.stop()

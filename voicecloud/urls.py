@@ -18,8 +18,10 @@ urlpatterns = [
     path("", include("apps.pages.urls")),
     path("accounts/", include("allauth.urls")),
     path("", include("apps.accounts.urls")),
+    path("w/<slug:slug>/", include("apps.webhooks.urls")),
     path("w/<slug:slug>/", include("apps.jobs.urls")),
     path("w/<slug:slug>/", include("apps.voices.urls")),
     path("w/<slug:slug>/", include("apps.studio.urls")),
+    path("admin/staff/", include("apps.pages.staff_urls")),
     path("admin/", admin.site.urls),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
 from django.contrib.auth.models import Group
@@ -12,6 +13,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 
 from apps.accounts.models import AuditEvent, ErasureReport, Invitation, Membership, User, Workspace
+from apps.accounts.staff import Admin, StaffAdmin
 
 admin.site.unregister(Group)  # rights come from memberships; groups would be a second way
 
@@ -53,7 +55,7 @@ class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]  # not ge
 
 
 @admin.register(Workspace)
-class WorkspaceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class WorkspaceAdmin(StaffAdmin):
     """Tenants: who is in them and whether they are being deleted."""
 
     list_display = ("name", "slug", "owner", "member_count", "personal", "created_at", "deleted_at")
@@ -79,7 +81,7 @@ class WorkspaceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic
 
 
 @admin.register(Membership)
-class MembershipAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class MembershipAdmin(StaffAdmin):
     """Who is in which workspace as what."""
 
     list_display = ("user", "workspace", "role", "created_at")
@@ -91,7 +93,7 @@ class MembershipAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generi
 
 
 @admin.register(Invitation)
-class InvitationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class InvitationAdmin(StaffAdmin):
     """Invitations; their links cannot be learned here, only their hashes are kept."""
 
     list_display = ("email", "workspace", "role", "invited_by", "created_at", "expires_at", "accepted_at")
@@ -106,15 +108,8 @@ class InvitationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generi
         return False
 
 
-@admin.register(AuditEvent)
-class AuditEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
-    """The audit log of all workspaces, read only."""
-
-    list_display = ("created_at", "workspace", "user", "action", "target")
-    list_filter = ("action", "created_at")
-    list_select_related = ("workspace", "user")
-    search_fields = ("action", "target", "user__email", "workspace__name", "workspace__slug")
-    date_hierarchy = "created_at"
+class Lines(Admin):
+    """Lines of a log, read only."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Lines are written by what happens."""
@@ -129,23 +124,33 @@ class AuditEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generi
         return False
 
 
+@admin.register(AuditEvent)
+class AuditEventAdmin(Lines):
+    """The audit log of all workspaces; what staff did there begins with ``staff.``."""
+
+    list_display = ("created_at", "workspace", "user", "action", "target")
+    list_filter = ("action", "created_at")
+    list_select_related = ("workspace", "user")
+    search_fields = ("action", "target", "user__email", "workspace__name", "workspace__slug")
+    date_hierarchy = "created_at"
+
+
+@admin.register(LogEntry)
+class LogEntryAdmin(Lines):
+    """All that staff did in the admin, to whatever."""
+
+    list_display = ("action_time", "user", "content_type", "object_repr", "action_flag", "change_message")
+    list_filter = ("action_flag", "content_type", "action_time")
+    list_select_related = ("user", "content_type")
+    search_fields = ("object_repr", "change_message", "user__email")
+    date_hierarchy = "action_time"
+
+
 @admin.register(ErasureReport)
-class ErasureReportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
-    """What was removed of workspaces that are gone, and how far removals have come; read only."""
+class ErasureReportAdmin(Lines):
+    """What was removed of workspaces that are gone, and how far removals have come."""
 
     list_display = ("workspace_code", "asked_at", "at_once", "finished_at", "files", "bytes", "verified", "told_at")
     list_filter = (("finished_at", admin.EmptyFieldListFilter), "verified", "at_once", "asked_at")
     search_fields = ("code", "workspace_code")
     date_hierarchy = "asked_at"
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Reports are written by what happens."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Reports are never changed."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Reports are never deleted."""
-        return False

@@ -41,6 +41,11 @@ def ready_letter(user: User, context: dict[str, Any]) -> bool:
     return _send("ready", user.email, {"user": user, **context})
 
 
+def webhook_disabled_letter(user: User, context: dict[str, Any]) -> bool:
+    """Tell a member that an endpoint was switched off; `context` has workspace, address, reason and link."""
+    return _send("webhook-disabled", user.email, context)
+
+
 def expiry_letter(workspace: Workspace, owner: User, facts: dict[str, Any]) -> bool:
     """Tell the owner what expires soon; ``facts`` has count, first (the first moment) and link."""
     return _send("expiry", owner.email, {"workspace": workspace, **facts})

@@ -20,6 +20,7 @@ from django.utils.cache import get_conditional_response
 from django.utils.http import content_disposition_header, http_date, parse_http_date_safe
 
 from apps.errors import Refused
+from apps.jobs.storage import HEARD_SECONDS, SIGNED_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -33,20 +34,19 @@ def serve(request: HttpRequest, file: FieldFile, *, content_type: str, name: str
     """Answer a GET or HEAD with the bytes of ``file``, offered to the user as ``name``.
 
     Local files are read in blocks and honour ``Range`` (206, or 416 when nothing of it is there), ``If-Range`` and
-    ``If-None-Match`` (304). Files in an object store are answered by a redirect to a short-lived signed address.
-    Only audio is ever shown inline: anything else is an attachment. Raises Refused (410) when the file is gone.
+    ``If-None-Match`` (304). Files in an object store are answered by a redirect to a short-lived signed address, where
+    the store does the same. Only audio is ever shown inline: anything else is an attachment. Raises Refused (410) when
+    the file is gone; for sound that is played from an object store nobody asks, as each question takes time.
     """
     attachment = attachment or not content_type.startswith("audio/")
     disposition = content_disposition_header(attachment, safe_name(name)) or "inline"
     if not isinstance(file.storage, FileSystemStorage):
-        parameters = {"ResponseContentDisposition": disposition, "ResponseContentType": content_type}
-        return HttpResponseRedirect(file.storage.url(file.name, parameters=parameters))  # type: ignore[call-arg]
+        return _redirect(request, file, disposition, content_type, attachment)
     path = Path(file.storage.path(str(file.name)))
     try:
         status = path.stat()
     except FileNotFoundError:
-        logger.error("stored file is missing: %s", file.name)
-        raise Refused("This file is no longer stored here; make it again.", status=410) from None
+        raise _gone(file) from None
     response = _answer(request, path, status)
     response["Content-Type"] = content_type
     response["Content-Disposition"] = disposition
@@ -55,6 +55,28 @@ def serve(request: HttpRequest, file: FieldFile, *, content_type: str, name: str
     # Each use asks again, so that who has left the workspace hears nothing more; the ETag makes that cheap.
     response["Cache-Control"] = "private, no-cache"
     return response
+
+
+def _redirect(
+    request: HttpRequest, file: FieldFile, disposition: str, content_type: str, attachment: bool
+) -> HttpResponseBase:
+    if attachment and not file.storage.exists(str(file.name)):
+        raise _gone(file)
+    signed = file.storage.url(
+        file.name,
+        parameters={"ResponseContentDisposition": disposition, "ResponseContentType": content_type},  # type: ignore[call-arg]  # what S3 stores take
+        expire=SIGNED_SECONDS if attachment else HEARD_SECONDS,
+        http_method=request.method,  # the signature is for this one alone
+    )
+    response = HttpResponseRedirect(signed)
+    # A browser that kept it would go to an address whose time is over.
+    response["Cache-Control"] = "private, no-store"
+    return response
+
+
+def _gone(file: FieldFile) -> Refused:
+    logger.error("stored file is missing: %s", file.name)
+    return Refused("This file is no longer stored here; make it again.", status=410)
 
 
 def safe_name(name: str) -> str:

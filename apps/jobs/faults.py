@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import sys
 from datetime import timedelta
 
 import redis.exceptions
+from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 RETRY_AFTER = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=5))
 """How long after its first, second and third such fault a job is tried again; the fourth ends it."""
 
+STORAGE = "The storage"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+# With less room than this nothing can be written, and libraries call that by many names.
+LEAST_FREE_BYTES = 4 * 1024**2
 _AWAY = {errno.ECONNREFUSED, errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ESTALE}
 _BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "ThrottlingException"}
 
@@ -24,10 +29,19 @@ def passing(error: BaseException) -> str | None:
     if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
         return "The queue"
     if _is_storage_away(error):  # before OSError, which some of its errors are too
-        return "The storage"
+        return STORAGE
     if isinstance(error, OSError):
-        return "Room on a disk" if error.errno in _FULL else "A service" if error.errno in _AWAY else None
-    return "Graphics memory" if _is_out_of_memory(error) else None
+        if error.errno in _AWAY:
+            return "A service"
+        return "Room on a disk" if error.errno in _FULL or disk_is_full() else None
+    if _is_out_of_memory(error):
+        return "Graphics memory"
+    return "Room on a disk" if disk_is_full() else None
+
+
+def disk_is_full() -> bool:
+    """Say whether there is no room where jobs write: then a file that cannot be read or made is nobody's fault."""
+    return shutil.disk_usage(settings.DATA_DIR).free < LEAST_FREE_BYTES
 
 
 def _is_storage_away(error: BaseException) -> bool:
@@ -37,7 +51,10 @@ def _is_storage_away(error: BaseException) -> bool:
     if isinstance(error, storage.ClientError):
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         return status >= 500 or error.response.get("Error", {}).get("Code") in _BUSY
-    return isinstance(error, storage.HTTPClientError | storage.ConnectionError)
+    if isinstance(error, storage.HTTPClientError | storage.ConnectionError | storage.IncompleteReadError):
+        return True
+    transfer = sys.modules.get("s3transfer.exceptions")  # a download in ranges that was cut again and again
+    return transfer is not None and isinstance(error, transfer.RetriesExceededError)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -27,8 +27,11 @@ ENDED = (Status.DONE, Status.FAILED, Status.CANCELLED)
 
 
 def checkpoint_path(job: Job, filename: str) -> str:
-    """Return the storage name of a kept work folder; a new one each time, so that a reader never meets half of one."""
-    return f"{job.workspace.file_prefix}/checkpoints/{job.code}-{uuid.uuid4().hex}.zip"
+    """Return the storage name of a kept work folder, of which ``filename`` is the SHA-256 with a suffix.
+
+    It is a new one each time, so that a reader never meets half of one.
+    """
+    return f"{job.workspace.file_prefix}/checkpoints/{job.code}-{uuid.uuid4().hex}-{filename}"
 
 
 class Job(models.Model):
@@ -62,6 +65,7 @@ class Job(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)  # of the newest attempt
     progress_at_start = models.FloatField(default=0.0)  # of the newest attempt, where a resumed one goes on
+    expected_end_at = models.DateTimeField(null=True, blank=True)  # as the body itself expects it, in this attempt
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -97,7 +101,13 @@ class Job(models.Model):
         return max(0.0, (self.not_before - timezone.now()).total_seconds()) if self.not_before else 0.0
 
     def seconds_left(self) -> float | None:
-        """Return the time to the end in seconds at this attempt's pace so far, None while too little is known."""
+        """Return the time to the end in seconds, None while too little is known.
+
+        The body's own estimate counts, as long as it is not over; else this attempt's pace so far.
+        """
+        if self.status == Status.RUNNING and self.expected_end_at is not None:
+            left = (self.expected_end_at - timezone.now()).total_seconds()
+            return left if left > 0 else None
         made = self.progress - self.progress_at_start
         if self.status != Status.RUNNING or self.started_at is None or made < 0.01:
             return None
@@ -125,6 +135,23 @@ class Share(models.Model):
 
     def __str__(self) -> str:
         return f"{self.workspace} in {self.queue}: {self.finish:g}"
+
+
+class Fault(models.Model):
+    """A fault of ours in an attempt of a job: where it was raised. For staff alone, and for a month."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="faults")
+    attempt = models.PositiveIntegerField()
+    error_id = models.CharField(max_length=36, db_index=True)  # as in the log
+    name = models.CharField(max_length=100)  # of the exception's class
+    traceback = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.job}"
 
 
 def artifact_path(artifact: Artifact, filename: str) -> str:

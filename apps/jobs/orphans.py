@@ -16,13 +16,17 @@ from django.core.files.storage import default_storage
 from django.db.models import FileField, Model
 from django.utils import timezone
 
+from apps.jobs import counters
+
 log = logging.getLogger(__name__)
 ROOT = "w"  # as in Workspace.file_prefix
 # An upload's pieces are no field of a row; what stays of them has a sweep of its own.
-ELSEWHERE = "uploads"
+UPLOADS = "uploads"
 # A file is stored before its row is committed, and a long transaction may lie between.
 GRACE = timedelta(hours=24)
 FOLDERS_AT_ONCE = 20
+LAST = "orphans-last"
+"""Where the cache has what the newest round found: ``at``, ``folders``, ``orphans`` and ``missing``."""
 _CURSOR = "orphans-cursor"
 
 
@@ -30,30 +34,40 @@ def sweep_orphans() -> dict[str, int]:
     """Look through the next workspaces' folders, so that all have their turn: remove files that no row has named for a
     day, and log rows whose file is not there. Say how many of each.
     """
-    folders = sorted(_listed(ROOT)[0])
-    after = cache.get(_CURSOR, "")
-    turn = [name for name in folders if name > after][:FOLDERS_AT_ONCE]
-    cache.set(_CURSOR, turn[-1] if len(turn) == FOLDERS_AT_ONCE else "", None)
     found = {"orphans": 0, "missing": 0}
-    for name in turn:
-        orphans, missing = _compare(f"{ROOT}/{name}")
+    folders = next_folders(_CURSOR)
+    for folder in folders:
+        orphans, missing = _compare(folder)
         found["orphans"] += orphans
         found["missing"] += missing
+    cache.set(LAST, {"at": timezone.now(), "folders": len(folders), **found}, None)
+    counters.count("storage_orphans", by=found["orphans"])
+    counters.count("storage_missing", by=found["missing"])
     return found
+
+
+def next_folders(cursor: str) -> list[str]:
+    """Return the workspaces' folders whose turn it is; ``cursor`` names the round that is made."""
+    folders = sorted(listed(ROOT)[0])
+    after = cache.get(cursor, "")
+    turn = [name for name in folders if name > after][:FOLDERS_AT_ONCE]
+    cache.set(cursor, turn[-1] if len(turn) == FOLDERS_AT_ONCE else "", None)
+    return [f"{ROOT}/{name}" for name in turn]
 
 
 def _compare(folder: str) -> tuple[int, int]:
     # Rows first: what is stored and committed after that is in the listing only, and too young to be removed.
     named = dict(_named(f"{folder}/"))
     stored = set(_files(folder))
-    orphans = sum(_remove(name) for name in stored - set(named))
+    orphans = sum(remove_old(name) for name in stored - set(named))
     missing = [name for name in set(named) - stored if not default_storage.exists(name)]
     for name in missing:
         log.error("%s names a file that is not in the storage: %s", named[name], name)
     return orphans, len(missing)
 
 
-def _remove(name: str) -> bool:
+def remove_old(name: str) -> bool:
+    """Remove a file that no row names if it is older than a day; say whether it was."""
     try:
         if default_storage.get_modified_time(name) > timezone.now() - GRACE:
             return False
@@ -78,11 +92,11 @@ def _file_fields(model: type[Model]) -> list[str]:
 
 
 def _files(folder: str) -> Iterator[str]:
-    folders, files = _listed(folder)
+    folders, files = listed(folder)
     for name in files:
         yield f"{folder}/{name}"
     for name in folders:
-        if name != ELSEWHERE or not _is_workspace(folder):
+        if name != UPLOADS or not _is_workspace(folder):
             yield from _files(f"{folder}/{name}")
 
 
@@ -95,7 +109,8 @@ def _is_workspace(folder: str) -> bool:
         return False
 
 
-def _listed(folder: str) -> tuple[list[str], list[str]]:
+def listed(folder: str) -> tuple[list[str], list[str]]:
+    """Return the folders and the files of a folder, none when there is no such folder."""
     try:
         folders, files = default_storage.listdir(folder)
     except FileNotFoundError:

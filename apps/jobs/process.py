@@ -34,7 +34,8 @@ from apps.jobs import folders, presence, services
 from apps.jobs.lifeline import die_with_parent
 from apps.jobs.models import Job, Status
 from apps.jobs.resident import Resident
-from apps.jobs.worker import too_long
+from apps.jobs.vitals import Vitals
+from apps.jobs.worker import cache_now, too_long
 from ml.catalog import CONVERTERS
 
 log = logging.getLogger(__name__)
@@ -61,12 +62,15 @@ class ResidentWorker(Worker):
     claimed = False
     beaten_at = 0.0
     stray_since: float | None = None
+    vitals: Vitals | None = None  # of make_worker's: what is told with each sign of life
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Say that this worker lives: RQ calls it every second, idle or not. One that cannot be heard works on."""
         try:
             super().heartbeat(timeout, pipeline)
-            presence.say(self.connection if pipeline is None else pipeline, self.queue_names(), self.name)
+            if self.vitals is not None and not self.is_horse:
+                wire = self.connection if pipeline is None else pipeline
+                presence.say(wire, self.queue_names(), self.name, self.vitals.say())
         except RedisError as error:
             log.warning("worker %s: Redis does not hear it: %s", self.name, error)
 
@@ -119,6 +123,8 @@ class ResidentWorker(Worker):
         if self.resident is not None:
             self.resident.end()
             self.resident = None
+            if self.vitals is not None:
+                self.vitals.forget_cache()
 
     def become_work_horse(self) -> None:
         """Set up the new process: it dies with this one, and makes room for pages."""
@@ -140,6 +146,8 @@ class ResidentWorker(Worker):
         connections.close_all()
         self.executions.clear()
         self.carried_out += 1
+        if self.vitals is not None:
+            self.vitals.tell_cache(cache_now())
         free_memory()
         return self.carried_out < CALLS_AT_MOST and memory_bytes() - self.grown_from < GROWTH_BYTES
 
@@ -173,6 +181,8 @@ class ResidentWorker(Worker):
                     self.kill_horse()
             return
         self.claimed, self.stray_since = True, None
+        if self.vitals is not None:
+            self.vitals.job = str(row.code)
         if now - self.beaten_at >= settings.JOB_HEARTBEAT_SECONDS:
             services.beat(row.pk, worker=self.name)
             self.beaten_at = now
@@ -192,6 +202,8 @@ class ResidentWorker(Worker):
         try:
             super().monitor_work_horse(job, queue, execution)
         finally:
+            if self.vitals is not None:
+                self.vitals.job = ""
             self.settle_or_leave()
 
     def settle_or_leave(self) -> None:
@@ -259,10 +271,12 @@ def make_worker(queue: str) -> ResidentWorker:
     # A pool's threads and sockets would be shared with every fork.
     connections["default"].settings_dict["OPTIONS"].pop("pool", None)
     redis_queue = django_rq.get_queue(queue)
-    return ResidentWorker(
+    worker = ResidentWorker(
         [redis_queue],
         connection=redis_queue.connection,
         name=f"{queue}-{socket.gethostname()[:60]}-{os.getpid()}-{secrets.token_hex(3)}",
         job_monitoring_interval=1,
         worker_ttl=_WORKER_TTL,
     )
+    worker.vitals = Vitals(queue)
+    return worker

@@ -22,7 +22,8 @@ from redis.exceptions import RedisError
 
 from apps import logs
 from apps.accounts.models import User, Workspace
-from apps.jobs import letters, line
+from apps.jobs import counters, letters, line
+from apps.jobs.announcements import announce
 from apps.jobs.events import publish
 from apps.jobs.faults import RETRY_AFTER
 from apps.jobs.folders import remove_folder
@@ -40,6 +41,7 @@ _CLAIMS_TRIED = 20
 Task = Callable[[int], None]
 
 
+@transaction.atomic
 def submit(
     *,
     workspace: Workspace,
@@ -73,6 +75,7 @@ def submit(
     else:
         transaction.on_commit(lambda: enqueue(job))
     publish(job)
+    announce(job, Status.QUEUED)
     return job
 
 
@@ -124,6 +127,7 @@ def _claim_turn(queue: str, turn: line.Turn, worker: str) -> Job | None:
         return job
 
 
+@transaction.atomic
 def claim(job_pk: int, *, worker: str) -> Job | None:
     """Make the queued job this worker's, as a new attempt; None when it cannot be had: taken, ended, gone or waiting
     for its next try."""
@@ -136,12 +140,21 @@ def claim(job_pk: int, *, worker: str) -> Job | None:
         started_at=now,
         heartbeat_at=now,
         progress_at_start=F("progress"),
+        expected_end_at=None,
     )
     if not claimed:
         return None
     job = Job.objects.select_related("workspace", "created_by").get(pk=job_pk)
     publish(job)
+    announce(job, Status.RUNNING)
+    if job.attempt == 1:
+        transaction.on_commit(lambda: _count_wait(job))
     return job
+
+
+def _count_wait(job: Job) -> None:
+    waited = (job.started_at - job.created_at).total_seconds() if job.started_at else 0.0
+    counters.observe("job_wait_seconds", waited, job.kind, job.queue, buckets=counters.WAIT_BUCKETS)
 
 
 def beat(job_pk: int, *, worker: str) -> None:
@@ -175,10 +188,20 @@ def end(job_pk: int, *, status: Status, message: str = "", error_id: str = "", a
         job = Job.objects.select_related("workspace", "created_by").get(pk=job_pk)
         _forget_checkpoint(job)
         publish(job)
+        announce(job, status)
         transaction.on_commit(lambda: letters.tell(job))
+        transaction.on_commit(lambda: _count_end(job))
     _call_for_the_next(job)
     log.info("job %s: %s %s after attempt %s %s", job.code, job.kind, status, job.attempt, error_id)
     return True
+
+
+def _count_end(job: Job) -> None:
+    counters.count("jobs_ended", job.kind, job.status)
+    if job.error_id:
+        counters.count("job_faults", job.kind)
+    if job.status == Status.DONE and (seconds := job.seconds_spent()) is not None:
+        counters.observe("job_seconds", seconds, job.kind, buckets=counters.RUN_BUCKETS)
 
 
 def _call_for_the_next(job: Job) -> None:
@@ -192,7 +215,7 @@ def _forget_checkpoint(job: Job) -> None:
     name = job.checkpoint.name
     if name:
         Job.objects.filter(pk=job.pk).update(checkpoint="")
-        transaction.on_commit(lambda: default_storage.delete(name))
+        transaction.on_commit(lambda: default_storage.delete(name), robust=True)
     transaction.on_commit(lambda: remove_folder(job.code))
 
 
@@ -230,7 +253,9 @@ def hand_back(job: Job, *, reason: str) -> bool:
         if back:
             transaction.on_commit(lambda: enqueue(job))
             publish(job)
+            announce(job, Status.QUEUED)
     if back:
+        counters.count("job_deaths", job.kind)
         log.warning("job %s: attempt %s is lost, queued again", job.code, job.attempt)
     return bool(back)
 
@@ -257,10 +282,12 @@ def retry(job: Job, *, what: str, error_id: str) -> bool:
         if back:
             publish(job)
             _call_for_the_next(job)
+            announce(job, Status.QUEUED)
     if not back:
         # Asked to stop meanwhile, or not this attempt's any more: then this changes nothing either.
         end(job.pk, status=Status.CANCELLED, message="Cancelled.", attempt=job.attempt)
         return False
+    counters.count("job_retries", job.kind)
     log.warning("job %s: attempt %s failed by a fault that may pass, again in %s", job.code, job.attempt, wait)
     return True
 
@@ -282,6 +309,7 @@ def requeue(job: Job) -> bool:
         if again:
             transaction.on_commit(lambda: enqueue(job))
             publish(job)
+            announce(job, Status.QUEUED)
     return bool(again)
 
 

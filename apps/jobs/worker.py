@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import lzma
 import os
 import shutil
 import time
 import uuid
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property, lru_cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,13 +27,13 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
-from apps import logs
+from apps import logs, tracking
 from apps.errors import Refused
-from apps.jobs import faults, services
+from apps.jobs import faults, services, tracebacks
 from apps.jobs.events import publish
 from apps.jobs.folders import folder_of
 from apps.jobs.models import Artifact, Job, Status
-from ml.errors import AudioError, Cancelled, WeightsError
+from ml.errors import AudioError, Cancelled, MemoryShortage, WeightsError
 
 if TYPE_CHECKING:
     from ml.engine import Engine
@@ -39,8 +41,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 REPORTS_PER_SECOND = 2.0
 MIRROR_EVERY_SECONDS = 60.0
+# What zipfile raises for archives with any bit wrong: a flag of encryption makes it a RuntimeError, an offset OSError.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError, OSError)
 
 
+_engines: list[Engine] = []
 Body = Callable[["Run"], None]
 
 
@@ -81,10 +86,16 @@ def carry_out(job: Job, body: Body) -> None:
         body(run)
         run.end(Status.DONE)
     except (Refused, AudioError) as error:
-        run.end(Status.FAILED, message=str(error))
+        if isinstance(error, AudioError) and faults.disk_is_full():
+            _fail(run, error)  # the file may be fine: what was read of it could not be written
+        else:
+            run.end(Status.FAILED, message=str(error))
     except WeightsError as error:
         # Its sentence says what to do (train the voice again); that it came to this is for us to look at.
         log.exception("job %s: weights that cannot be used", job.code)
+        run.end(Status.FAILED, message=str(error))
+    except MemoryShortage as error:
+        log.exception("job %s: too little memory", job.code)
         run.end(Status.FAILED, message=str(error))
     except Cancelled:
         run.end(Status.CANCELLED, message="Cancelled.")
@@ -94,11 +105,13 @@ def carry_out(job: Job, body: Body) -> None:
         _fail(run, error)
     finally:
         run.close()
+        tracking.flush()  # a work-horse may be killed, and ends without a farewell
 
 
 def _fail(run: Run, error: Exception) -> None:
     error_id = uuid.uuid4().hex
-    log.exception("job %s: error %s", run.job.code, error_id)
+    log.exception("job %s: error %s", run.job.code, error_id, extra={"error_id": error_id})
+    tracebacks.keep(run.job, error, error_id=error_id)
     if (what := faults.passing(error)) is not None:
         services.retry(run.job, what=what, error_id=error_id)
     else:
@@ -123,7 +136,21 @@ def load_engine(converter: str) -> Engine:
     """Return this process's engine for a converter by name."""
     from ml.engine import Engine
 
-    return Engine(converter=converter, device=settings.ENGINE_DEVICE, voices=settings.MODEL_CACHE_SIZE)
+    engine = Engine(converter=converter, device=settings.ENGINE_DEVICE, voices=settings.MODEL_CACHE_SIZE)
+    _engines.append(engine)
+    return engine
+
+
+def cache_now() -> dict[str, int]:
+    """Return what this process's engines did with opened voices so far (hits, misses, evictions), and how many they
+    hold now (held)."""
+    counts = [engine.cache.counts for engine in _engines]
+    return {
+        "hits": sum(each.hits for each in counts),
+        "misses": sum(each.misses for each in counts),
+        "evictions": sum(each.evictions for each in counts),
+        "held": sum(len(engine.cache) for engine in _engines),
+    }
 
 
 class Run:
@@ -137,6 +164,7 @@ class Run:
         self._reported_at = 0.0
         self._mirrored_at = time.monotonic()
         self._kept_at = 0
+        self._expected: dict[str, Any] = {}
 
     @cached_property
     def engine(self) -> Engine:
@@ -179,11 +207,26 @@ class Run:
         self._reported_at = now
         mine = Job.objects.filter(pk=self.job.pk, status=Status.RUNNING, attempt=self.attempt, cancel_requested_at=None)
         shown = min(1.0, max(0.0, fraction))
-        if not mine.update(progress=shown, stage=stage[:100], heartbeat_at=timezone.now()):
+        if not mine.update(progress=shown, stage=stage[:100], heartbeat_at=timezone.now(), **self._expected):
             raise Cancelled
         publish(self.job)
         if self._work_changed():
             self.keep_checkpoint()
+
+    def expect(self, seconds_left: float) -> None:
+        """Let the next ``report`` show how long it will take from now on, in seconds."""
+        self._expected = {"expected_end_at": timezone.now() + timedelta(seconds=seconds_left)}
+
+    def say(self, sentence: str) -> None:
+        """Show the user at once, beside the progress, what did not go as planned; the next such sentence replaces it.
+
+        Raises ``Cancelled`` when the job is no longer this attempt's.
+        """
+        log.warning("job %s: %s", self.job.code, sentence)
+        mine = Job.objects.filter(pk=self.job.pk, status=Status.RUNNING, attempt=self.attempt)
+        if not mine.update(message=sentence[:500]):
+            raise Cancelled
+        publish(self.job)
 
     def keep(
         self,
@@ -221,7 +264,7 @@ class Run:
                 if earlier is not None:
                     earlier.delete()
                     replaced = earlier.file
-                    transaction.on_commit(lambda: replaced.delete(save=False))
+                    transaction.on_commit(lambda: replaced.delete(save=False), robust=True)
                 artifact.save()
                 publish(self.job)
         except BaseException:
@@ -280,7 +323,8 @@ class Run:
         job = Job.objects.select_related("workspace").get(pk=self.job.pk)
         earlier = job.checkpoint.name or ""
         with packed.open("rb") as handle:
-            job.checkpoint.save("work.zip", File(handle), save=False)
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+            job.checkpoint.save(f"{digest}.zip", File(handle), save=False)
         packed.unlink()
         mine = Job.objects.filter(pk=job.pk, status=Status.RUNNING, attempt=self.attempt)
         if mine.update(checkpoint=job.checkpoint.name):
@@ -292,5 +336,48 @@ class Run:
     def _restore(self) -> None:
         shutil.rmtree(self.workdir, ignore_errors=True)
         self.workdir.mkdir(parents=True)
-        with self.job.checkpoint.open("rb") as handle, zipfile.ZipFile(handle) as archive:
-            archive.extractall(self.workdir)
+        name = str(self.job.checkpoint.name)
+        try:
+            handle = self.job.checkpoint.open("rb")
+        except FileNotFoundError:
+            log.exception("job %s: its kept work folder %s is gone", self.job.code, name)
+            self.say("The kept copy of its work is gone, so it begins anew.")
+            return
+        with handle:
+            whole = hashlib.file_digest(handle, "sha256").hexdigest() in name
+            handle.seek(0)
+            if whole:
+                with zipfile.ZipFile(handle) as archive:
+                    archive.extractall(self.workdir)
+                return
+            saved, lost = self._salvage(handle)
+        log.error("job %s: its kept work folder %s is damaged; lost: %s", self.job.code, name, lost)
+        if saved:
+            self.say("A part of the kept copy of its work was damaged; it goes on from what was whole.")
+        else:
+            self.say("The kept copy of its work was damaged, so it begins anew.")
+
+    def _salvage(self, handle: File[bytes]) -> tuple[list[str], list[str]]:
+        """Bring back the files of a damaged archive that are whole; return the names of these, and of the others."""
+        saved: list[str] = []
+        lost: list[str] = []
+        try:
+            with zipfile.ZipFile(handle) as archive:
+                for info in archive.infolist():
+                    (saved if self._extract(archive, info) else lost).append(info.filename)
+        except _DAMAGED as error:
+            if faults.passing(error) is not None:  # no room to unpack it, say
+                raise
+            lost.append(f"all others ({error})")
+        return saved, lost
+
+    def _extract(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
+        """Bring one file back if it is whole, by the check sum that is kept with it; say whether it is."""
+        try:
+            with archive.open(info) as stream:  # its end is where the check sum is compared
+                while stream.read(1024 * 1024):
+                    pass
+        except _DAMAGED:
+            return False
+        archive.extract(info, self.workdir)
+        return True

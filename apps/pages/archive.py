@@ -26,6 +26,7 @@ from apps.jobs.downloads import safe_name
 from apps.jobs.models import Artifact, Job
 from apps.studio.models import Conversion, ConversionPreset, Source
 from apps.voices.models import Consent, Recording, Take, Voice, VoiceModel
+from apps.webhooks.models import Endpoint
 
 FORMAT = 1
 BLOCK_BYTES = 1024 * 1024
@@ -101,9 +102,15 @@ DOCUMENTS: dict[str, Document] = {
     "presets": Document(ConversionPreset, "workspace"),
     "outputs": Document(Artifact, "workspace", file="file", call=lambda row: _with_code(row, row.name)),
     "jobs": Document(Job, "workspace", frozenset({"task", "worker", "request_id", "checkpoint"})),
+    "webhooks": Document(
+        Endpoint, "workspace", frozenset({"sealed_secret", "sealed_previous_secret", "previous_secret_until"})
+    ),
     "audit": Document(AuditEvent, "workspace"),
 }
 LEFT_OUT = {
+    "jobs.Fault": "where our own code failed; it goes after a month",
+    "webhooks.Delivery": "copies of what jobs.json holds, as they were sent; they go after a while",
+    "webhooks.Attempt": "how a copy was sent; it goes with it",
     "jobs.Share": "whose turn it is in the queues says nothing of what the workspace owns",
     "voices.Upload": "an upload that is not finished is no recording yet, and goes after a day",
 }

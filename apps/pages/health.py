@@ -18,6 +18,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from apps.jobs import presence
+from apps.jobs.storage import ObjectStore
 
 log = logging.getLogger(__name__)
 LIMIT_SECONDS = 2.0
@@ -43,7 +44,10 @@ def _redis() -> None:
 
 
 def _storage() -> None:
-    default_storage.exists("readyz")
+    if isinstance(default_storage, ObjectStore):
+        default_storage.reach()
+    else:
+        default_storage.exists("readyz")
 
 
 def _workers() -> None:
@@ -55,17 +59,31 @@ def _workers() -> None:
         raise NotReady(f"no worker for {', '.join(missing)}")
 
 
-CHECKS: dict[str, Callable[[], None]] = {
+def _gpus() -> str:
+    """Say how the workers' GPUs are. While one worker still has its own, the loss of others is but a note."""
+    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=LIMIT_SECONDS) as wire:
+        watching = [worker for worker in presence.living(wire) if worker.gpu["state"] != "none"]
+    lost = [worker for worker in watching if worker.gpu["state"] == "lost"]
+    for worker in lost:
+        log.error("readyz: the GPU of %s is lost: %s", worker.host, worker.gpu["reason"])
+    words = f"lost by {len(lost)} of {len(watching)} workers"
+    if lost and len(lost) == len(watching):
+        raise NotReady(words)
+    return words if lost else "ok" if watching else "none"
+
+
+CHECKS: dict[str, Callable[[], str | None]] = {
     "database": _database,
     "redis": _redis,
     "storage": _storage,
     "workers": _workers,
+    "gpu": _gpus,
 }
 
 
-def _outcome(name: str, future: Future[None], deadline: float) -> dict[str, Any]:
+def _outcome(name: str, future: Future[str | None], deadline: float) -> dict[str, Any]:
     try:
-        future.result(timeout=max(0.0, deadline - time.monotonic()))
+        note = future.result(timeout=max(0.0, deadline - time.monotonic()))
     except TooSlow:
         log.error("readyz: %s took more than %s s", name, LIMIT_SECONDS)
         return {"ok": False, "reason": f"no answer within {LIMIT_SECONDS:.0f} s"}
@@ -76,7 +94,7 @@ def _outcome(name: str, future: Future[None], deadline: float) -> dict[str, Any]
         # A line, not a traceback: monitors ask every few seconds, and where it was raised says nothing new.
         log.error("readyz: %s failed: %s: %s", name, type(error).__name__, error)
         return {"ok": False, "reason": "failed; see the log"}
-    return {"ok": True}
+    return {"ok": True, "note": note} if note else {"ok": True}
 
 
 @never_cache
@@ -89,7 +107,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Database, Redis, storage and a worker for each queue: 200 when all answer in time, else 503 and which not."""
+    """Database, Redis, storage, a worker for each queue, the GPUs they need: 200 when all answer in time, else 503."""
     deadline = time.monotonic() + LIMIT_SECONDS
     futures = {name: _threads.submit(check) for name, check in CHECKS.items()}
     checks = {name: _outcome(name, future, deadline) for name, future in futures.items()}

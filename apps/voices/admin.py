@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 
+from apps.accounts.staff import StaffAdmin
 from apps.voices.models import Consent, Recording, Take, Upload, Voice, VoiceModel
-
-if TYPE_CHECKING:  # the stubs know it as generic, Django itself does not
-    Admin = admin.ModelAdmin[Any]
-else:
-    Admin = admin.ModelAdmin
 
 
 @admin.register(Voice)
-class VoiceAdmin(Admin):
+class VoiceAdmin(StaffAdmin):
     """Voices by workspace."""
 
     list_display = ["name", "workspace", "created_by", "created_at"]
@@ -26,7 +22,7 @@ class VoiceAdmin(Admin):
     date_hierarchy = "created_at"
 
 
-class Kept(Admin):
+class Kept(StaffAdmin):
     """Rows that are a record or a worker's result: staff read them."""
 
     def has_add_permission(self, request: Any) -> bool:

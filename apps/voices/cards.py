@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from django.template.defaultfilters import filesizeformat
 
+from apps.jobs.templatetags.job_words import duration
 from apps.voices.models import VoiceModel
 from ml.catalog import CONVERTERS, F0_METHODS, PRECISIONS, PRESETS
 
@@ -33,6 +35,23 @@ _METRICS = {
     ),
     "seconds_of_speech": ("Speech learnt from", "{:.0f} s", ""),
 }
+
+
+def _percent(mean: float, peak: float) -> str:
+    return f"{mean:.0f} % on average, {peak:.0f} % at most"
+
+
+def _bytes(mean: float, peak: float) -> str:
+    return f"{filesizeformat(mean)} on average, {filesizeformat(peak)} at most"
+
+
+_USED: dict[str, tuple[str, Callable[[float, float], str]]] = {
+    "cpu_percent": ("Processor (one core is 100 %)", _percent),
+    "memory_bytes": ("Memory", _bytes),
+    "gpu_percent": ("Graphics card", _percent),
+    "gpu_memory_bytes": ("Graphics memory", _bytes),
+    "gpu_celsius": ("Its temperature", lambda mean, peak: f"{mean:.0f} °C on average, {peak:.0f} °C at most"),
+}
 _OPTIONS = {
     "steps": ("Steps asked for", "{}"),
     "batch": ("Clips a step", "{}"),
@@ -50,6 +69,32 @@ def metrics_of(model: VoiceModel) -> list[Fact]:
         for name, (label, pattern, meaning) in _METRICS.items()
         if name in model.metrics
     ]
+
+
+def resources_of(record: dict[str, Any]) -> list[Fact]:
+    """Return what a training took of its machine, in words; nothing where no record was kept."""
+    if not record:
+        return []
+    machines = "; then ".join(machine["name"] for machine in record["machines"])
+    stages = sorted(record["stages"].items(), key=lambda stage: -stage[1])
+    facts = [
+        Fact("Machine", machines),
+        Fact("Time", duration(record["seconds"]), _attempts(record)),
+        Fact("Of that", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages)),
+    ]
+    facts += [
+        Fact(label, pattern(figure["mean"], figure["peak"]))
+        for name, (label, pattern) in _USED.items()
+        if (figure := record["figures"].get(name)) is not None
+    ]
+    if all(machine["gpu"] is None for machine in record["machines"]):
+        facts.append(Fact("Graphics card", "None was used"))
+    return facts
+
+
+def _attempts(record: dict[str, Any]) -> str:
+    count = len(record["attempts"])
+    return f"In {count} attempts, of which all but the last were interrupted." if count > 1 else ""
 
 
 def card_of(model: VoiceModel, takes: int) -> list[Fact]:

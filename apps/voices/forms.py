@@ -28,6 +28,13 @@ class VoiceForm(forms.Form):
     )
 
 
+class AnnouncedFileForm(forms.Form):
+    """A file that is about to be put into the object store."""
+
+    name = forms.CharField(max_length=1000, strip=False)
+    size = forms.IntegerField(min_value=0, max_value=2**50)
+
+
 class ConsentForm(forms.Form):
     """The terms of a consent. It is valid only when the statement that was shown says exactly what was chosen."""
 
@@ -142,6 +149,14 @@ class TrainForm(forms.Form):
         max_value=15,
         label="Save every (s)",
         help_text="At most this much work is lost when a machine stops, 1 to 15 s.",
+    )
+    patience = forms.IntegerField(
+        initial=TrainOptions.patience,
+        required=False,
+        min_value=0,
+        max_value=24,
+        label="Stop without gain after",
+        help_text="So many checks in a row, 0 for never. Only a training longer than its preset is checked that often.",
     )
     precision = forms.ChoiceField(
         choices=[(name, f"{entry.label}: {entry.description}") for name, entry in PRECISIONS.items()],

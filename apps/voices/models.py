@@ -109,7 +109,10 @@ class Recording(models.Model):
 
 
 class Upload(models.Model):
-    """A resumable upload (tus 1.0) that has not become a recording yet; swept when left alone for a day."""
+    """A file on its way that has not become a recording yet; swept when left alone for a day.
+
+    It comes in parts (tus 1.0), or whole, as one object that the browser puts into the object store itself.
+    """
 
     code = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     voice = models.ForeignKey(Voice, on_delete=models.CASCADE, related_name="uploads")
@@ -117,7 +120,9 @@ class Upload(models.Model):
     name = models.CharField(max_length=200)
     size = models.PositiveBigIntegerField()  # bytes announced
     offset = models.PositiveBigIntegerField(default=0)  # bytes received
-    parts = models.JSONField(default=list)  # storage names of what came so far, in order
+    parts = models.JSONField(default=list)  # storage names of what came so far, in order; of what is to come, if direct
+    direct = models.BooleanField(default=False)  # put into the object store by the browser
+    claimed_at = models.DateTimeField(null=True, blank=True)  # since when a request takes it in, if direct
     created_at = models.DateTimeField(auto_now_add=True)
     touched_at = models.DateTimeField(auto_now=True)
 
@@ -210,6 +215,8 @@ class VoiceModel(models.Model):
     training_seconds = models.FloatField(default=0.0)
     metrics = models.JSONField(default=dict)  # name -> number
     curve = models.JSONField(default=list)  # [{"step", "loss", "held_out"}]
+    resources = models.JSONField(default=dict)  # what the training took of its machine: see ml.resources
+    notes = models.JSONField(default=list)  # sentences: what did not go as planned
     card = models.JSONField(default=dict)  # what the voice file says of itself: base, pitch and bandwidth in Hz
     active = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)

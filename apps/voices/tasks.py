@@ -13,6 +13,7 @@ from django.conf import settings
 from apps.errors import Refused
 from apps.jobs.models import Artifact
 from apps.jobs.worker import Run, task
+from apps.voices import estimates
 from apps.voices.models import Recording, Take, Voice, VoiceModel, model_path, take_path
 from apps.voices.services.files import remove, remove_on_commit, store
 from ml.decode import decode
@@ -83,6 +84,7 @@ def train_voice(run: Run) -> None:
     """Train the job's voice model, going on from the last checkpoint where an attempt before this one left one."""
     model = _model_of(run)
     out = run.folder / "model.voice"
+    _expect(run, model)
     result = run.engine_for(model.engine).train(
         _fetch_takes(run, model),
         out,
@@ -90,6 +92,8 @@ def train_voice(run: Run) -> None:
         workdir=run.workdir,
         report=run.report,
         on_checkpoint=partial(_keep_checkpoint, run, model),
+        on_note=partial(_keep_note, run, model),
+        on_estimate=run.expect,
     )
     _keep_model(run, model, result)
 
@@ -119,11 +123,28 @@ def _fetch_takes(run: Run, model: VoiceModel) -> list[Path]:
     return [run.fetch(take.file) for take in model.takes.order_by("pk")]
 
 
+def _expect(run: Run, model: VoiceModel) -> None:
+    """Show what trainings like this one took before, until this one knows its own pace."""
+    steps, audio = model.options.get("steps"), model.seconds_of_audio
+    found = estimates.expected(engine=model.engine, preset=model.preset, audio_seconds=audio, steps=steps)
+    if found is not None and run.attempt == 1:
+        run.expect(found.seconds)
+
+
+def _keep_note(run: Run, model: VoiceModel, sentence: str) -> None:
+    with run.guarded():
+        notes = VoiceModel.objects.values_list("notes", flat=True).get(pk=model.pk)
+        VoiceModel.objects.filter(pk=model.pk).update(notes=[*notes, sentence])
+    run.say(sentence)
+
+
 def _keep_checkpoint(run: Run, model: VoiceModel, checkpoint: Checkpoint) -> None:
     from ml.audio import load, peaks  # brings scipy, which the web process can do without
 
     with run.guarded():
-        VoiceModel.objects.filter(pk=model.pk).update(curve=checkpoint.curve, steps=checkpoint.step)
+        VoiceModel.objects.filter(pk=model.pk).update(
+            curve=checkpoint.curve, steps=checkpoint.step, resources=checkpoint.resources
+        )
     run.keep_checkpoint()
     if checkpoint.sample is not None:
         samples, rate = load(checkpoint.sample)
@@ -151,6 +172,7 @@ def _keep_model(run: Run, model: VoiceModel, result: TrainResult) -> None:
                 training_seconds=result.seconds,
                 metrics=result.metrics,
                 curve=result.curve,
+                resources=result.resources,
                 card=card,
                 active=not voice.models.filter(active=True).exists(),
             )

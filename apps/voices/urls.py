@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.voices.views import consents, models, recordings, uploads, voices
+from apps.voices.views import consents, direct, models, recordings, uploads, voices
 
 app_name = "voices"
 VOICE = "voices/<uuid:voice>/"
@@ -20,6 +20,8 @@ urlpatterns = [
     path(VOICE + "recordings/<uuid:recording>/", recordings.detail, name="recording"),
     path(VOICE + "recordings/<uuid:recording>/audio/", recordings.audio, name="recording-audio"),
     path(VOICE + "recordings/<uuid:recording>/delete/", recordings.delete, name="recording-delete"),
+    path(VOICE + "uploads/direct/", direct.begin, name="direct"),
+    path(VOICE + "uploads/<uuid:upload>/finish/", direct.finish, name="direct-finish"),
     path(VOICE + "uploads/", uploads.collection, name="uploads"),
     path(VOICE + "uploads/<uuid:upload>/", uploads.one, name="upload"),
     path(VOICE + "takes/<uuid:take>/audio/", recordings.take_audio, name="take-audio"),
@@ -30,6 +32,7 @@ urlpatterns = [
     path(VOICE + "train/", models.train, name="train"),
     path(VOICE + "instant/", models.instant, name="instant"),
     path(VOICE + "models/<uuid:model>/", models.detail, name="model"),
+    path(VOICE + "models/<uuid:model>/resources.json", models.resources, name="model-resources"),
     path(VOICE + "models/<uuid:model>/activate/", models.activate, name="model-activate"),
     path(VOICE + "models/<uuid:model>/delete/", models.delete, name="model-delete"),
 ]

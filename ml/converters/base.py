@@ -51,7 +51,8 @@ class TrainOptions:
 
     `steps`, `batch` and `learning_rate` override the preset's. `precision` is a key of `ml.catalog.PRECISIONS`.
     `denoise`, 0..1, is how much of their noise and room is taken out of the takes that the voice learns to sound like.
-    `save_seconds` is the longest time between two checkpoints, 1..15.
+    `save_seconds` is the longest time between two checkpoints, 1..15. `patience`, 0..24, is after how many checks in a
+    row without a gain a training stops, 0 = never; a training no longer than its preset is checked six times only.
     """
 
     preset: str = "balanced"
@@ -63,6 +64,7 @@ class TrainOptions:
     f0_method: str = "swift"
     seed: int = 0
     save_seconds: float = 10.0
+    patience: int = 6
 
 
 @dataclass(frozen=True)
@@ -110,18 +112,25 @@ class ConvertOptions:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One stop of a training: a point of the curve is {"step", "loss", "held_out"}; `sample` is a WAV made there."""
+    """One stop of a training: a point of the curve is {"step", "loss", "held_out"}; `sample` is a WAV made there.
+
+    `resources` is the record so far, see `ml.resources`.
+    """
 
     step: int
     steps: int
     seconds: float
     curve: list[dict[str, float]]
     sample: Path | None
+    resources: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished voice file: measured on held-out takes (`metrics`), how it came about, and its sha256."""
+    """A finished voice file: measured on held-out takes (`metrics`), how it came about, and its sha256.
+
+    `notes` are sentences on what did not go as planned; `resources` is the record of `ml.resources`.
+    """
 
     path: Path
     metrics: dict[str, float]
@@ -130,6 +139,8 @@ class TrainResult:
     steps: int
     samples: list[Path]
     sha256: str
+    notes: list[str] = field(default_factory=list)
+    resources: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -232,6 +243,17 @@ class Lesson(ABC):
     @abstractmethod
     def load_state(self, state: dict[str, Any]) -> None:
         """Takes back what `state` gave."""
+
+    @abstractmethod
+    def shrink(self) -> bool:
+        """Makes each step take less memory, from now on and after `load_state` of a later `state`; False at the least.
+
+        First the batch halves; at one clip the clips become shorter.
+        """
+
+    @abstractmethod
+    def size(self) -> str:
+        """What a step takes, in words for the user: "4 clips of 1 s"."""
 
     @abstractmethod
     def measure(self) -> dict[str, float]:

@@ -74,6 +74,7 @@ class _ToyLesson(Lesson):
         self.converter, self.takes, self.options = converter, takes, options
         self.steps = options.steps or preset.steps
         self.rate = 0.1
+        self.batch = 256
         self.curve = torch.full((_MEL.bands,), _REFERENCE)
         self.mels = torch.zeros(0, _MEL.bands)
         self.data: TakeSet
@@ -88,7 +89,7 @@ class _ToyLesson(Lesson):
     def step(self, index: int) -> float:
         """One step of gradient descent on the squared distance to a batch of frames."""
         generator = torch.Generator().manual_seed(self.options.seed * 1_000_003 + index)
-        batch = self.mels[torch.randint(len(self.mels), (256,), generator=generator)]
+        batch = self.mels[torch.randint(len(self.mels), (self.batch,), generator=generator)]
         distance = self.curve - batch
         self.curve = self.curve - self.rate * distance.mean(0)
         return float(distance.square().mean())
@@ -98,12 +99,23 @@ class _ToyLesson(Lesson):
         return float((self.curve - self.other).square().mean())
 
     def state(self) -> dict[str, Tensor]:
-        """The curve is all there is."""
-        return {"curve": self.curve}
+        """The curve, and how many frames a step takes."""
+        return {"curve": self.curve, "batch": torch.tensor(self.batch)}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """See `Lesson.load_state`."""
-        self.curve = state["curve"]
+        self.curve, self.batch = on_device(state["curve"]), int(state["batch"])
+
+    def shrink(self) -> bool:
+        """Halves the frames of a step; see `Lesson.shrink`."""
+        if self.batch == 1:
+            return False
+        self.batch //= 2
+        return True
+
+    def size(self) -> str:
+        """See `Lesson.size`."""
+        return f"{self.batch} frames"
 
     def measure(self) -> dict[str, float]:
         """See `Lesson.measure`."""

@@ -98,6 +98,7 @@ export class Track extends EventTarget {
     this.wish = null; // where the sound is to be while the browser is still on the way there
     this.audio.addEventListener("loadedmetadata", () => this.grant(), { signal: this.stop.signal });
     this.audio.addEventListener("seeked", () => this.arrive(), { signal: this.stop.signal });
+    this.audio.addEventListener("error", () => this.renew(), { signal: this.stop.signal });
     for (const name of ["play", "pause", "ended"]) {
       this.audio.addEventListener(name, () => this.dispatchEvent(new Event(name)), { signal: this.stop.signal });
     }
@@ -171,6 +172,8 @@ export class Track extends EventTarget {
   }
 
   grant() {
+    this.fetched = true;
+    this.host.classList.remove("player-failed");
     if (this.wish !== null) this.audio.currentTime = this.wish;
   }
 
@@ -185,11 +188,22 @@ export class Track extends EventTarget {
     }
   }
 
+  /** The address of a sound in an object store ends after a while: the site gives another, asked for once each time. */
+  renew() {
+    if (!this.fetched) return;
+    this.fetched = false;
+    this.wish = this.time;
+    this.audio.load();
+    if (this.going) this.audio.play().catch(() => this.dispatchEvent(new Event("failed")));
+  }
+
   async play() {
+    this.going = true;
     await this.audio.play();
   }
 
   pause() {
+    this.going = false;
     this.audio.pause();
   }
 
@@ -228,6 +242,7 @@ export class Controls {
     this.options = this.folded();
     for (const name of ["play", "pause", "ended"]) deck.addEventListener(name, () => this.show());
     deck.addEventListener("moved", () => this.showTime());
+    deck.addEventListener("failed", () => this.failed());
     this.show();
     this.showTime();
   }

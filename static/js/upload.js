@@ -1,9 +1,12 @@
-// Sends files with a bar each, and goes on after a cut: a client of tus 1.0.0 (https://tus.io) as far as the server
-// speaks it. Without this file `form[data-upload]` is a plain multipart form to the same end.
+// Sends files with a bar each. Where the form names `data-direct` a file goes straight to the object store. Elsewhere, and
+// when that fails, it goes to the site in parts, and goes on after a cut: a client of tus 1.0.0 (https://tus.io) as far
+// as the server speaks it. Without this file `form[data-upload]` is a plain multipart form to the same end.
 
 const VERSION = "1.0.0";
 const WAITS = [1000, 2000, 4000, 8000, 15000, 30000]; // milliseconds before each new try
 const AT_ONCE = 2;
+const SILENCE = 60_000; // milliseconds without a byte sent, after which the store is given up
+let storeAnswers = true; // until a file did not get there: the next ones of this page go to the site at once
 
 const sleep = (time) => new Promise((done) => setTimeout(done, time));
 
@@ -34,6 +37,33 @@ function sentence(xhr) {
   return `The server said no (${xhr.status}); load the page again.`;
 }
 
+/** Put the file where the store takes it; false when it did not arrive, whatever the reason. */
+function put(url, headers, file, { onProgress, signal }) {
+  return new Promise((done) => {
+    const xhr = new XMLHttpRequest();
+    let silence = 0;
+    const wait = () => {
+      clearTimeout(silence);
+      silence = setTimeout(() => xhr.abort(), SILENCE);
+    };
+    const end = (arrived) => {
+      clearTimeout(silence);
+      done(arrived);
+    };
+    xhr.open("PUT", url);
+    for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
+    xhr.upload.addEventListener("progress", (event) => {
+      wait();
+      onProgress(event.loaded);
+    });
+    signal.addEventListener("abort", () => xhr.abort());
+    xhr.addEventListener("load", () => end(xhr.status >= 200 && xhr.status < 300));
+    for (const name of ["error", "abort"]) xhr.addEventListener(name, () => end(false));
+    wait();
+    xhr.send(file);
+  });
+}
+
 const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
 
 /** Where an unfinished upload of the same file lies, kept over reloads of the page. */
@@ -59,6 +89,52 @@ class Sending {
 
   /** Send the file to its end; returns the address of its recording. Throws Refused, or Cut when all tries failed. */
   async run() {
+    const begun = memory.get(this.key) !== null; // in parts, before the page was loaded
+    const place = this.form.dataset.direct && storeAnswers && !begun ? await this.sendDirect() : null;
+    return place ? this.takeIn(place.finish) : this.sendParts();
+  }
+
+  /** Put the whole file into the store; returns what was agreed with the site, or null when it did not get there. */
+  async sendDirect() {
+    const body = new URLSearchParams({ name: this.file.name, size: this.file.size });
+    let answer;
+    try {
+      answer = await this.ask("POST", this.form.dataset.direct, { body });
+    } catch (error) {
+      if (this.stop.signal.aborted) return this.giveUp();
+      if (!(error instanceof Cut)) throw error;
+      return null; // the site is away: sending parts waits for it
+    }
+    if (answer.status !== 201) throw new Refused(sentence(answer));
+    const place = JSON.parse(answer.responseText);
+    this.url = place.upload;
+    const onProgress = (loaded) => this.row.show(loaded / this.file.size);
+    if (await put(place.url, place.headers, this.file, { onProgress, signal: this.stop.signal })) return place;
+    if (this.stop.signal.aborted) return this.giveUp();
+    storeAnswers = false;
+    this.row.say("The storage cannot be reached from here; sending another way…");
+    this.forget();
+    this.url = null;
+    return null;
+  }
+
+  /** Have the site check what lies in the store; returns the address of the recording. */
+  async takeIn(url) {
+    this.row.say("Checking…");
+    for (const wait of [...WAITS, null]) {
+      try {
+        const answer = await this.ask("POST", url);
+        if (answer.status !== 204) throw new Refused(sentence(answer));
+        return answer.getResponseHeader("Recording-Location");
+      } catch (error) {
+        if (this.stop.signal.aborted) return this.giveUp();
+        if (!(error instanceof Cut) || wait === null) throw error;
+        await sleep(wait);
+      }
+    }
+  }
+
+  async sendParts() {
     for (let tries = 0; ; ) {
       const before = this.offset;
       try {
@@ -126,9 +202,14 @@ class Sending {
 
   giveUp() {
     memory.drop(this.key);
-    // The signal is spent: this last request has its own.
-    if (this.url) fetch(this.url, { method: "DELETE", headers: { ...this.token, "Tus-Resumable": VERSION } });
+    if (this.url) this.forget();
     throw new Refused("Cancelled.");
+  }
+
+  /** Tell the site that nothing more comes; when that fails too, it finds out by itself within a day. */
+  forget() {
+    // The signal may be spent: this last request has its own.
+    fetch(this.url, { method: "DELETE", headers: { ...this.token, "Tus-Resumable": VERSION } }).catch(() => {});
   }
 }
 

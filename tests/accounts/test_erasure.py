@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.sessions.models import Session
 from django.core import mail
 from django.core.cache import cache
 from django.core.files.base import ContentFile
@@ -20,10 +19,10 @@ from django.test import Client
 from django.utils import timezone
 
 from apps.accounts import services
-from apps.accounts.models import AuditEvent, ErasureReport, Membership, Role, User, Workspace
+from apps.accounts.models import ErasureReport, Membership, Role, User, Workspace
 from apps.errors import Refused
 from apps.jobs.folders import folder_of
-from apps.jobs.models import Artifact, Job, Status
+from apps.jobs.models import Job, Status
 from apps.jobs.services import claim, hand_back
 from apps.pages import erasure
 from apps.voices.services.training import preflight_of
@@ -79,7 +78,8 @@ def erase(workspace: Any, user: Any) -> ErasureReport:
 
 def test_everything_goes_and_the_report_says_so(held: dict[str, Any], acme: Any, alice: Any, charlies: Any) -> None:
     files, rows, theirs, other_files = stored(acme), rows_of(acme), rows_of(charlies), stored(charlies)
-    assert len(files) == 8 and len(rows) == 16, rows
+    assert len(files) == 8
+    assert set(rows) == {model._meta.label for model, _ in erasure.owned()} | {"accounts.Workspace"}, "one of each"
     report = erase(acme, alice)
     assert stored(acme) == {} and rows_of(acme) == {}
     assert not Path(default_storage.path(acme.file_prefix)).exists()
@@ -371,45 +371,6 @@ def test_it_is_asked_for_once(acme: Any, alice: Any) -> None:
     assert refused.value.status == 409
 
 
-def test_a_person_goes_with_what_is_theirs_alone(
-    held: dict[str, Any], acme: Any, bob: Any, client_of: ClientOf
-) -> None:
-    own = services.create_workspace(user=bob, name="Bob's", personal=True)
-    fill(own, bob)
-    ErasureReport.objects.all().delete()
-    Job.objects.filter(pk=held["job"].pk).update(created_by=bob)
-    other = Client()
-    assert other.login(email=bob.email, password="correct-horse-battery")
-    client = client_of(bob)
-    assert client.post("/settings/delete-account/", {"email": "someone@example.org"}).status_code == 422
-    page = client.post("/settings/delete-account/", {"email": bob.email.upper()}, follow=True)
-    assert page.redirect_chain == [("/", 302)] and "Your account is deleted" in page.content.decode()
-    assert not User.objects.filter(pk=bob.pk).exists()
-    assert other.get("/settings/").status_code == client.get("/settings/").status_code == 302
-    assert erasure.erase_due(LONG) == 1 and erasure.tell() == 1
-    assert mail.outbox[-1].to == [bob.email]
-    assert not Workspace.objects.filter(pk=own.pk).exists() and not stored(own)
-    assert Workspace.objects.filter(pk=acme.pk).exists() and stored(acme)
-    assert Job.objects.get(pk=held["job"].pk).created_by is None
-
-
-def test_who_owns_a_workspace_with_others_hands_it_over_first(
-    acme: Any, alice: Any, adam: Any, client_of: ClientOf
-) -> None:
-    answer = client_of(alice).post("/settings/delete-account/", {"email": alice.email})
-    assert answer.status_code == 422 and "has other members" in answer.content.decode()
-    assert User.objects.filter(pk=alice.pk).exists() and not ErasureReport.objects.exists()
-    services.transfer(workspace=acme, owner=alice, to=Membership.objects.get(workspace=acme, user=adam))
-    assert client_of(alice).post("/settings/delete-account/", {"email": alice.email}).status_code == 302
-    assert Membership.objects.filter(workspace=acme, role=Role.OWNER).get().user == adam
-
-
-def test_staff_cannot_remove_themselves(db: None) -> None:
-    staff = User.objects.create_superuser("staff@example.org", "x")
-    with pytest.raises(Refused):
-        services.erase_account(user=staff)
-
-
 def test_the_sweep_does_all_of_it(held: dict[str, Any], acme: Any, alice: Any) -> None:
     from django.core.management import call_command
 
@@ -421,18 +382,3 @@ def test_the_sweep_does_all_of_it(held: dict[str, Any], acme: Any, alice: Any) -
 def test_nothing_due_costs_two_queries(acme: Any, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(2):
         assert erasure.erase_due() == 0
-
-
-def test_sessions_of_a_removed_person_are_gone(db: None, bob: Any) -> None:
-    answer = Client().post("/accounts/login/", {"login": bob.email, "password": "correct-horse-battery"})
-    assert answer.status_code == 302
-    assert Session.objects.count() == 1
-    services.erase_account(user=bob)
-    assert Session.objects.count() == 0
-
-
-def test_a_log_line_stays_readable_without_its_person(acme: Any, bob: Any, adam: Any) -> None:
-    services.audit(workspace=acme, user=bob, action="voice.deleted", target="Mia")
-    services.erase_account(user=bob)
-    assert AuditEvent.objects.get(action="voice.deleted").user is None
-    assert Artifact.objects.count() == 0

@@ -14,7 +14,7 @@ from tests.test_tenancy import ANYBODY, ENTRANCES, FILES, PATTERNS, ROUTES, TABL
 
 ADDRESS, PASSWORD = "axe@example.org", "a-long-and-quiet-song"
 # Answers that are no page of their own: for machines, or a fragment of another page.
-NO_PAGES = {"pages:healthz", "pages:readyz", "pages:metrics", "jobs:card", *FILES}
+NO_PAGES = {"pages:healthz", "pages:readyz", "pages:metrics", "jobs:card", "voices:model-resources", *FILES}
 # The invitation has a token of its own, below.
 OUR_PAGES = sorted(
     name for name, methods in TABLE.items() if "GET" in methods and name not in NO_PAGES | {"accounts:invitation"}
@@ -34,6 +34,7 @@ MORE_PAGES = {
     "a list of no voices": "voices:list",
     "nothing to convert into": "studio:convert",
     "a list of no jobs": "jobs:list",
+    "a list of no endpoints": "webhooks:list",
 }
 # axe would fetch every sheet again and put copies of it into the page, which the site's policy rightly refuses.
 OPTIONS = {"preload": False, "resultTypes": ["violations"]}
@@ -73,6 +74,17 @@ held["take"].save()
 model = held["model"]
 model.metrics = {"similarity": 0.83}
 model.curve = [{"step": step, "loss": 9 / step, "held_out": 10 / step} for step in range(10, 100, 10)]
+model.notes = ["The newest checkpoint was damaged; going on from step 40."]
+seconds = [float(second) for second in range(1, 60)]
+figures = {"cpu_percent": 95.0, "memory_bytes": 8e8, "gpu_percent": 60.0, "gpu_memory_bytes": 4e9, "gpu_celsius": 61.0}
+model.resources = {
+    "machines": [{"name": "NVIDIA L4", "processor": "CPU", "cores": 8, "threads": 2, "gpu": "NVIDIA L4"}],
+    "attempts": [{"started_at": "2026-01-01T10:00:00+00:00", "seconds": 60.0}] * 2, "seconds": 120.0,
+    "stages": {"preparing": 20.0, "training": 90.0, "checking": 10.0},
+    "figures": {name: {"mean": value / 2, "peak": value, "count": 59} for name, value in figures.items()},
+    "samples": {"interval_seconds": 1.0, "seconds": seconds}
+    | {name: [value * (1 + math.sin(at)) / 2 for at in seconds] for name, value in figures.items()},
+}
 model.save()
 sample = Artifact(workspace=workspace, job=model.job, kind="sample", name="step 10.wav", size=len(sound))
 sample.content_type, sample.data = "audio/wav", {"step": 10, "peaks": peaks, "seconds": 2.0}
@@ -87,11 +99,12 @@ conversion.curves = {"times": times, "source_f0": [200 + 50 * math.sin(at) for a
     "source_peaks": peaks}
 conversion.save()
 now = timezone.now()
+back = "It was interrupted and goes on where it was."
 for status, word in (("queued", "waits"), ("running", "runs"), ("failed", "failed"), ("cancelled", "was cancelled")):
     ended = now if status in ("failed", "cancelled") else None
     Job.objects.create(workspace=workspace, created_by=owner, kind="training", title=f"A job that {word}", task="none",
         queue="nowhere", status=status, progress=0.4 if status == "running" else 0.0, started_at=now, ended_at=ended,
-        heartbeat_at=now + timedelta(days=1), message="The file ends too early; upload it again." if ended else "")
+        heartbeat_at=now + timedelta(days=1), message="The file ends too early; upload it again." if ended else back)
 Job.objects.create(workspace=workspace, created_by=owner, kind="conversion", title="A job that is tried again",
     task="none", queue="nowhere", retries=1, not_before=now + timedelta(minutes=5),
     message="The storage could not be had; it goes on by itself.")

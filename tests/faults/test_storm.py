@@ -91,7 +91,7 @@ for number in range(count):
     kind = chance.choice(["convert"] * 6 + ["train", "instant", "slice", "slice"])
     content = Path(chance.choice(sources)).read_bytes()
     if kind == "train":
-        train(voice=voice, user=user, options={"preset": "fast", "steps": 3000, "save_seconds": 1.0})
+        train(voice=voice, user=user, options={"preset": "fast", "steps": 1500, "save_seconds": 1.0})
     elif kind == "instant":
         make_instant(voice=voice, user=user)
     elif kind == "slice":
@@ -312,14 +312,15 @@ def test_two_hundred_jobs_survive_a_storm(material: dict[str, Any]) -> None:
                 assert site.process.poll() is None, site.log.read_text()[-4000:]
                 assert time.monotonic() - began < 900, site.log.read_text()[-4000:]
             outcome = site.django(OUTCOME, timeout=120)
-            log = site.log.read_text()
+            log = site.log.read_text(errors="replace")
     shutil.rmtree(folder, ignore_errors=True)
     report(outcome, storm, time.monotonic() - began)
 
     assert submitted - before >= JOBS
     assert set(outcome["ends"]) == {1}, Counter(outcome["ends"])
     failed = [job for job in outcome["jobs"] if job[1] != "done"]
-    assert all(any(words in job[2] for words in REFUSALS) for job in failed), failed
+    wrong = [job for job in failed if not any(words in job[2] for words in REFUSALS)]
+    assert not wrong, (wrong, "\n".join(told(log, job[2]) for job in wrong))
     assert sum("The model was deleted" in job[2] for job in failed) >= 8, "they were to be refused"
     assert len(failed) <= 10 + 0.1 * JOBS, failed
     assert outcome["one_result_each"] and outcome["exact"] and outcome["whole"] and outcome["none_left"]
@@ -327,6 +328,12 @@ def test_two_hundred_jobs_survive_a_storm(material: dict[str, Any]) -> None:
     assert outcome["models_whole"] and outcome["models_of_failed"] == 0
     assert outcome["swept"][1] == {"orphans": 0, "missing": 0}
     assert outcome["swept"][0]["missing"] == 0, log[-4000:]
+
+
+def told(log: str, sentence: str) -> str:
+    """Return what the log says about the error that a sentence names."""
+    _, _, rest = log.partition(sentence.rpartition("(error ")[2].rstrip(").") or sentence)
+    return rest[:4000]
 
 
 def report(outcome: dict[str, Any], storm: Storm, seconds: float) -> None:

@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from apps.jobs import services
 from apps.jobs.models import Artifact, Job, Status
+from tests.received import received
 
 Make = Callable[..., Job]
 pytestmark = pytest.mark.django_db
@@ -112,9 +113,9 @@ def test_a_files_download_is_offered_on_the_jobs_page(queued: Make, client_of: A
     artifact.file.save("any", ContentFile(b"RIFF"))
     client = client_of(victor)
     assert f"/w/acme/artifacts/{artifact.code}/" in client.get(f"/w/acme/jobs/{job.code}/").text
-    saved = client.get(f"/w/acme/artifacts/{artifact.code}/")
-    assert b"".join(saved.streaming_content) == b"RIFF"
-    assert saved["Content-Disposition"] == 'attachment; filename="Ada.wav"'
-    played = client.get(f"/w/acme/artifacts/{artifact.code}/?inline=1")
-    assert played["Content-Disposition"].startswith("inline")
+    saved = received(client.get(f"/w/acme/artifacts/{artifact.code}/"))
+    assert saved.body == b"RIFF"
+    assert saved.headers["Content-Disposition"] == 'attachment; filename="Ada.wav"'
+    played = received(client.get(f"/w/acme/artifacts/{artifact.code}/?inline=1"))
+    assert played.headers["Content-Disposition"].startswith("inline")
     assert client_of(charlie).get(f"/w/acme/artifacts/{artifact.code}/").status_code == 404

@@ -132,3 +132,16 @@ def test_the_card_says_when_it_is_tried_again(queued: Make, alice: Any, client_o
     job = queued(retries=1, not_before=timezone.now() + timedelta(seconds=25), message="The storage could not be had.")
     page = client_of(alice).get(f"/w/{job.workspace.slug}/jobs/{job.code}/").content.decode()
     assert "Tries again in" in page and "The storage could not be had." in page
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("body", [bodies.break_down, bodies.meet_bad_audio])
+@pytest.mark.parametrize("free", [0, 10**9])
+def test_on_a_full_disk_whatever_a_library_calls_it_may_pass(
+    submitted: Make, monkeypatch: pytest.MonkeyPatch, body: Any, free: int
+) -> None:
+    monkeypatch.setattr(faults.shutil, "disk_usage", lambda path: type("Usage", (), {"free": free}))
+    job = submitted(body)
+    job.refresh_from_db()
+    assert job.status == (Status.FAILED if free else Status.QUEUED)
+    assert ("Room on a disk could not be had" in job.message) == (not free)

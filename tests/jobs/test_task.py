@@ -74,6 +74,22 @@ def test_a_file_kept_twice_is_one_artifact_with_the_newer_bytes(submitted: Make)
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_result_stays_when_the_storage_is_away_as_what_it_replaced_is_to_go(
+    submitted: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(name: str) -> None:
+        raise ConnectionRefusedError(111, "the storage")
+
+    monkeypatch.setattr(default_storage, "delete", away)
+    job = ended(submitted(bodies.keep_a_file))
+    assert job.status == Status.DONE
+    assert job.artifacts.get().file.read() == b"better sound"
+    assert "on_commit" in caplog.text
+    folder = f"{job.workspace.file_prefix}/artifacts"
+    assert len(default_storage.listdir(folder)[1]) == 2, "the sweep of orphans removes the other"
+
+
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("body", [bodies.succeed, bodies.refuse, bodies.break_down, bodies.keep_a_file])
 def test_an_ended_job_leaves_no_folder(submitted: Make, body: Any) -> None:
     job = ended(submitted(body))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -37,6 +38,14 @@ result["files"] = [artifact.file.read().decode() for artifact in job.artifacts.a
 CANCEL = (
     "from apps.jobs.models import Job\nfrom apps.jobs.services import cancel\nresult = cancel(Job.objects.get(pk=pk))"
 )
+
+
+LIVING = """
+import django_rq
+from apps.jobs import presence
+found = [worker for worker in presence.living(django_rq.get_connection("gpu")) if worker.queue == queue]
+result = [worker.said for worker in found]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +157,15 @@ def test_a_worker_that_is_told_to_stop_gives_its_job_back(site: Stack) -> None:
     site.wait_until(lambda: look(site, pk)["attempt"] == 2, seconds=30)
     assert site.django(CANCEL, pk=pk)
     until(site, pk, "cancelled")
+
+
+def test_the_worker_says_what_it_does(site: Stack) -> None:
+    def said() -> dict[str, Any]:
+        (worker,) = site.django(LIVING, queue="default")
+        return worker
+
+    (pk,) = submit(site, "work_for_a_minute", queue="default")
+    site.wait_until(lambda: said()["job"] == look(site, pk)["code"], seconds=20)
+    assert site.django(CANCEL, pk=pk)
+    site.wait_until(lambda: said()["job"] == "", seconds=20)
+    assert said()["host"] == socket.gethostname() and abs(said()["since"] - time.time()) < 600

@@ -36,8 +36,8 @@ def test_a_voice_is_trained_and_used(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_stopped_training_is_resumed_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recording = str(write_speech(tmp_path / "a.wav", 6.0))
-    voice, state = tmp_path / "my.voice", tmp_path / "my.voice.work" / "run" / "state.safetensors"
-    command = [sys.executable, "-m", "ml", "train", str(voice), recording, "--steps", "40000", *TOY]
+    voice, work = tmp_path / "my.voice", tmp_path / "my.voice.work" / "run"
+    command = [sys.executable, "-m", "ml", "train", str(voice), recording, "--steps", "40000", "--patience", "0", *TOY]
     # Whoever started the tests in the background may have had SIGINT ignored, and children inherit that.
     stopped = subprocess.Popen(
         command,
@@ -46,11 +46,11 @@ def test_a_stopped_training_is_resumed_on_request(tmp_path: Path, capsys: pytest
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
-    while not state.exists() and stopped.poll() is None and time.monotonic() < deadline:
+    while len(list(work.glob("state-*"))) < 2 and stopped.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     stopped.send_signal(signal.SIGINT)
     assert b"--resume" in stopped.communicate(timeout=60)[1] and stopped.returncode == 130
-    reached = checkpoint.load(state)[1]["progress"]["step"]
+    reached = checkpoint.load(max(work.glob("state-*")))[1]["progress"]["step"]
     assert 0 < reached < 40000 and not voice.exists()
     assert main(["train", str(voice), recording, "--steps", "30000", "--resume", "--quiet", *TOY]) == 2
     assert "other takes or options" in capsys.readouterr().err

@@ -22,6 +22,11 @@ class Power(Exception):
     """Stands for whatever ends a process in mid-training."""
 
 
+def states(folder: Path) -> list[Path]:
+    """Return the generations of a work folder, the oldest first."""
+    return sorted(folder.glob("state-*.safetensors"))
+
+
 def _engine() -> Engine:
     return Engine(converter="toy", threads=1)
 
@@ -62,7 +67,7 @@ def _train_slowly(takes: list[Path], folder: Path) -> None:
     def slow(fraction: float, stage: str) -> None:
         time.sleep(0.02)
 
-    options = TrainOptions(steps=3000, save_seconds=0.1)
+    options = TrainOptions(steps=3000, save_seconds=0.1, patience=0)
     _engine().train(takes, folder / "out.voice", options=options, workdir=folder / "work", report=slow)
 
 
@@ -70,14 +75,14 @@ def test_a_killed_process_loses_at_most_the_time_since_the_last_save(takes: list
     context = multiprocessing.get_context("spawn")
     child = context.Process(target=_train_slowly, args=(takes, tmp_path))
     child.start()
-    state = tmp_path / "work" / "state.safetensors"
     deadline = time.monotonic() + 60
-    while not state.exists() and time.monotonic() < deadline:
+    while len(states(tmp_path / "work")) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.5)
     assert child.pid is not None
     os.kill(child.pid, signal.SIGKILL)
     child.join()
+    state = states(tmp_path / "work")[-1]
     age = time.time() - state.stat().st_mtime
     reached = checkpoint.load(state)[1]["progress"]["step"]
     assert reached > 0 and age < 15
@@ -86,7 +91,7 @@ def test_a_killed_process_loses_at_most_the_time_since_the_last_save(takes: list
         _engine().train(
             takes,
             tmp_path / "out.voice",
-            options=TrainOptions(steps=3000, save_seconds=0.1),
+            options=TrainOptions(steps=3000, save_seconds=0.1, patience=0),
             workdir=tmp_path / "work",
             report=lambda fraction, stage: _stop_at_training(stage, starts),
         )
@@ -105,7 +110,7 @@ def test_stopping_keeps_the_checkpoints_and_writes_no_voice(takes: list[Path], t
 
     with pytest.raises(Cancelled):
         _engine().train(takes, tmp_path / "a.voice", options=OPTIONS, workdir=tmp_path / "w", on_checkpoint=stop)
-    assert (tmp_path / "w" / "state.safetensors").exists()
+    assert len(states(tmp_path / "w")) == 2
     assert not (tmp_path / "a.voice").exists()
 
 
@@ -163,6 +168,7 @@ def test_an_instant_voice_needs_no_training(converter: str, takes: list[Path], t
         TrainOptions(learning_rate=0.0),
         TrainOptions(denoise=1.5),
         TrainOptions(save_seconds=60.0),
+        TrainOptions(patience=25),
     ],
 )
 def test_an_option_out_of_range_is_refused_with_a_sentence(

@@ -31,7 +31,7 @@ from apps.pages.tasks import export_workspace
 from ml.errors import Cancelled
 from tests.holdings import fill
 
-OURS = ("accounts", "jobs", "voices", "studio")
+OURS = [config.label for config in apps.get_app_configs() if config.name.startswith("apps.")]
 ClientOf = Callable[[Any], Client]
 
 

@@ -4,6 +4,7 @@ import threading
 import time
 from typing import Any
 
+import django_rq
 import pytest
 from django.test import Client
 
@@ -27,7 +28,8 @@ def test_the_process_says_that_it_lives_without_asking_anybody(django_assert_num
 
 def test_all_is_ready_when_all_is_there() -> None:
     status, checks = ready()
-    assert status == 200 and set(checks) == {"database", "redis", "storage", "workers"}
+    assert status == 200 and set(checks) == {"database", "redis", "storage", "workers", "gpu"}
+    assert checks["gpu"] == {"ok": True, "note": "none"}
 
 
 def test_a_worker_for_each_queue_must_have_been_seen(settings: Any) -> None:
@@ -50,7 +52,7 @@ def test_a_worker_for_each_queue_must_have_been_seen(settings: Any) -> None:
     assert ready()[1]["workers"]["reason"] == "no worker for default, gpu"
 
 
-@pytest.mark.parametrize("name", ["database", "redis", "storage", "workers"])
+@pytest.mark.parametrize("name", ["database", "redis", "storage", "workers", "gpu"])
 def test_one_thing_that_is_down_is_named_without_its_secrets(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     def fail() -> None:
         raise OSError("redis://:hunter2@redis.internal refused")
@@ -60,6 +62,21 @@ def test_one_thing_that_is_down_is_named_without_its_secrets(monkeypatch: pytest
     assert answer.status_code == 503
     assert [key for key, check in answer.json()["checks"].items() if not check["ok"]] == [name]
     assert "hunter2" not in answer.content.decode()
+
+
+def test_gpus_are_ready_while_one_worker_has_its_own() -> None:
+    wire = django_rq.get_connection("gpu")
+    lost = {"host": "two", "gpu": {"state": "lost", "reason": "GPU is lost", "devices": []}}
+    presence.say(wire, ["gpu"], "one", {"host": "one", "gpu": {"state": "ok", "reason": "", "devices": []}})
+    presence.say(wire, ["gpu"], "three", {"host": "three", "gpu": {"state": "none"}})
+    assert ready()[1]["gpu"] == {"ok": True, "note": "ok"}
+    presence.say(wire, ["gpu"], "two", lost)
+    assert ready()[1]["gpu"] == {"ok": True, "note": "lost by 1 of 2 workers"}
+    presence.leave(wire, ["gpu"], "one")
+    status, checks = ready()
+    assert status == 503 and checks["gpu"] == {"ok": False, "reason": "lost by 1 of 1 workers"}
+    for name in ("two", "three"):
+        presence.leave(wire, ["gpu"], name)
 
 
 def test_a_real_redis_that_is_gone_is_noticed(settings: Any) -> None:

@@ -10,6 +10,7 @@ from apps.accounts.models import AuditEvent
 from apps.studio.models import Conversion
 from apps.studio.options import defaults, described, differences
 from ml.options import ConvertOptions
+from tests.received import received
 
 
 @pytest.fixture
@@ -53,10 +54,10 @@ def test_the_source_is_served_in_ranges_and_only_to_members(
     converted: Any, victor: Any, charlie: Any, client_of: Any
 ) -> None:
     address = f"/w/acme/conversions/{converted.code}/source/"
-    answer = client_of(victor).get(address, headers={"Range": "bytes=0-3"})
-    assert answer.status_code == 206
-    assert b"".join(answer) == b"RIFF"
-    assert answer["Content-Disposition"].startswith("inline")
+    heard = received(client_of(victor).get(address, headers={"Range": "bytes=0-3"}))
+    assert heard.status == 206
+    assert heard.body == b"RIFF"
+    assert heard.headers["Content-Disposition"].startswith("inline")
     assert client_of(charlie).get(address).status_code == 404
 
 

@@ -16,6 +16,7 @@ from apps.studio.options import FORMATS, defaults
 from apps.studio.pages import pitch_plot
 from ml.converters.base import OUTPUT_FORMATS
 from ml.options import ConvertOptions
+from tests.received import received
 from tests.sounds import speech, wav_bytes
 
 
@@ -71,10 +72,9 @@ def test_every_format_is_made_and_served_as_what_it_is(
     assert send({**form, "format": name, "sample_rate": "24000", "loudness": "-20"}).status_code == 302
     row = acme.conversions.get()
     assert row.job.status == "done", row.job.message
-    answer = client_of(bob).get(f"/w/acme/artifacts/{row.result.code}/?inline=1")
-    assert answer["Content-Type"] == FORMATS[name].content_type
-    sent = b"".join(answer)
-    with av.open(io.BytesIO(sent)) as container:
+    heard = received(client_of(bob).get(f"/w/acme/artifacts/{row.result.code}/?inline=1"))
+    assert heard.headers["Content-Type"] == FORMATS[name].content_type
+    with av.open(io.BytesIO(heard.body)) as container:
         stream = container.streams.audio[0]
         length = sum(frame.samples / frame.sample_rate for frame in container.decode(stream))
     assert length == pytest.approx(2.0, abs=0.1)
@@ -268,12 +268,12 @@ def test_a_source_that_browsers_cannot_play_is_heard_as_flac(
     assert row.job.status == "done", row.job.message
     assert row.result.content_type == "audio/wav"
     address = f"/w/acme/conversions/{row.code}/source/"
-    heard = client_of(bob).get(address)
-    assert heard["Content-Type"] == "audio/flac"
-    assert b"".join(heard)[:4] == b"fLaC"
-    saved = client_of(bob).get(address + "?save=1")
-    assert saved["Content-Disposition"] == 'attachment; filename="old.aiff"'
-    assert b"".join(saved) == buffer.getvalue()
+    heard = received(client_of(bob).get(address))
+    assert heard.headers["Content-Type"] == "audio/flac"
+    assert heard.body[:4] == b"fLaC"
+    saved = received(client_of(bob).get(address + "?save=1"))
+    assert saved.headers["Content-Disposition"] == 'attachment; filename="old.aiff"'
+    assert saved.body == buffer.getvalue()
 
 
 def test_a_result_outlives_the_model_that_made_it(converted: Any, bob: Any, client_of: Any) -> None:

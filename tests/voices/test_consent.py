@@ -13,6 +13,7 @@ from apps.errors import Refused
 from apps.voices.models import Consent
 from apps.voices.services.consents import statement_of, withdraw_consent
 from apps.voices.services.training import make_instant, train
+from tests.received import received
 from tests.sounds import speech, wav_bytes
 from tests.voices.conftest import upload
 
@@ -93,9 +94,9 @@ def test_a_spoken_statement_is_kept_and_can_be_heard(
 ) -> None:
     spoken = upload(wav_bytes(speech(2.0)), "../../consent.wav")
     assert client_of(bob).post(address("consent"), filled(voice, terms, spoken=spoken)).status_code == 302
-    answer = client_of(victor).get(address("consent-audio", Consent.objects.get().code))
-    assert answer.status_code == 200
-    assert answer["Content-Type"] == "audio/wav"
+    heard = received(client_of(victor).get(address("consent-audio", Consent.objects.get().code)))
+    assert heard.status == 200
+    assert heard.headers["Content-Type"] == "audio/wav"
 
 
 def test_a_spoken_statement_that_is_no_sound_is_refused(

@@ -13,6 +13,7 @@ from apps.voices.models import Take
 from apps.voices.services.recordings import delete_recording, toggle_take
 from apps.voices.services.training import preflight_of, usable_seconds
 from apps.voices.tasks import slice_recording
+from tests.received import received
 from tests.sounds import speech, tone, wav_bytes
 
 
@@ -83,9 +84,9 @@ def test_the_preflight_names_takes_of_somebody_else(client_of: Any, victor: Any,
 def test_takes_can_be_heard_by_every_member(client_of: Any, victor: Any, recorded: Any, address: Any) -> None:
     take = Take.objects.first()
     assert take is not None
-    answer = client_of(victor).get(address("take-audio", take.code), headers={"Range": "bytes=0-3"})
-    assert answer.status_code == 206
-    assert b"".join(answer.streaming_content) == b"fLaC"
+    heard = received(client_of(victor).get(address("take-audio", take.code), headers={"Range": "bytes=0-3"}))
+    assert heard.status == 206
+    assert heard.body == b"fLaC"
 
 
 def test_a_recordings_page_shows_its_takes_with_grades(

@@ -113,6 +113,7 @@ def test_the_form_trains_with_its_options(client_of: Any, bob: Any, recorded: An
         "f0_method": "pm",
         "seed": "7",
         "save_seconds": "5",
+        "patience": "0",
     }
     answer = client_of(bob).post(address("train"), form, headers={"HX-Request": "true"})
     assert answer.status_code == 200
@@ -128,6 +129,7 @@ def test_the_form_trains_with_its_options(client_of: Any, bob: Any, recorded: An
         "f0_method": "pm",
         "seed": 7,
         "save_seconds": 5.0,
+        "patience": 0,
     }
     assert (model.job.kind, model.job.queue, model.job.title) == ("training", "gpu", "Training of Anna, version 1")
 
@@ -142,6 +144,7 @@ def test_the_form_trains_with_its_options(client_of: Any, bob: Any, recorded: An
         {"f0_method": "guess"},
         {"seed": "-1"},
         {"save_seconds": "900"},
+        {"patience": "25"},
     ],
 )
 def test_options_out_of_range_are_refused_beside_their_field(
@@ -151,13 +154,6 @@ def test_options_out_of_range_are_refused_beside_their_field(
     assert answer.status_code == 422
     assert 'class="error"' in answer.content.decode()
     assert not recorded.models.exists()
-
-
-def test_the_expected_time_of_a_preset_comes_from_trainings_on_this_machine(trained: Any) -> None:
-    assert training.expected_seconds("quality") is None
-    assert training.expected_seconds("fast") is None  # with steps of one's own it says nothing about the preset
-    VoiceModel.objects.update(options={"preset": "fast", "steps": None}, training_seconds=42.0)
-    assert training.expected_seconds("fast") == 42.0
 
 
 def test_an_older_version_can_be_made_active_again(

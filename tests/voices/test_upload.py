@@ -10,6 +10,7 @@ from django.core.files.storage import default_storage
 
 from apps.voices.models import Recording, Upload
 from apps.voices.services.uploads import sweep_uploads
+from tests.received import received
 from tests.sounds import speech, wav_bytes
 from tests.voices.conftest import upload
 
@@ -304,7 +305,8 @@ def test_a_recording_can_be_heard_and_downloaded_under_its_name(
 ) -> None:
     tus_upload(client_of(bob), address, GOOD, "naïve “name”.wav")
     url = address("recording-audio", Recording.objects.get().code)
-    heard = client_of(victor).get(url)
-    assert heard["Content-Type"] == "audio/wav"
-    assert heard["Content-Disposition"].startswith("inline")
-    assert client_of(victor).get(url + "?download")["Content-Disposition"].startswith("attachment")
+    heard = received(client_of(victor).get(url))
+    assert heard.headers["Content-Type"] == "audio/wav"
+    assert heard.headers["Content-Disposition"].startswith("inline")
+    saved = received(client_of(victor).get(url + "?download"))
+    assert saved.headers["Content-Disposition"].startswith("attachment")

@@ -35,10 +35,13 @@ def store(name: str, path: Path) -> str:
 
 
 def remove_on_commit(files: Iterable[Any]) -> None:
-    """Delete stored files (names or field files; empty ones are passed over) once the transaction has committed."""
+    """Delete stored files (names or field files; empty ones are passed over) once the transaction has committed.
+
+    A storage that is away then is logged and no fault of what was committed: the sweep of orphans removes the files.
+    """
     names = sorted({str(file) for file in files if file})
     if names:
-        transaction.on_commit(partial(remove, names))
+        transaction.on_commit(partial(remove, names), robust=True)
 
 
 def remove(names: Iterable[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,10 +44,19 @@ class Fate:
         return self.recording is not None
 
 
-def add_recording(*, voice: Voice, user: User, path: Path, name: str, script: str = "") -> Recording:
+def add_recording(
+    *,
+    voice: Voice,
+    user: User,
+    path: Path,
+    name: str,
+    script: str = "",
+    keep: Callable[[str, Path], str] = store,
+) -> Recording:
     """Take in the file at ``path`` (it is moved away) as a recording of ``voice`` and submit its slicing.
 
-    ``name`` is what the user calls it, only ever shown; ``script`` is what was read aloud. Raises Refused: 413 too
+    ``name`` is what the user calls it, only ever shown; ``script`` is what was read aloud; ``keep`` puts the file at a
+    path into the storage under a name and returns its name there. Raises Refused: 413 too
     large, 409 the same bytes are there already, 422 no usable sound, 503 too many checks at once.
     """
     size = path.stat().st_size
@@ -67,7 +77,7 @@ def add_recording(*, voice: Voice, user: User, path: Path, name: str, script: st
         channels=info.channels,
         script=script,
     )
-    recording.file.name = store(recording_path(recording, ""), path)
+    recording.file.name = keep(recording_path(recording, ""), path)
     try:
         _insert(recording, user)
     except BaseException:

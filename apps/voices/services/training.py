@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,6 @@ from apps.voices.services.consents import require_consent
 from apps.voices.services.files import remove_on_commit
 from ml.preflight import LEAST_SECONDS, WANTED_SECONDS, Preflight, preflight
 
-_MEASURED_RUNS = 20
 _REPORT_KEPT_SECONDS = 24 * 3600
 
 
@@ -85,13 +83,6 @@ def _figures_of(takes: list[int]) -> Preflight:
     rows = list(Take.objects.filter(pk__in=takes).order_by("pk").values_list("grade", flat=True))
     # The threshold belongs to the encoder that made the vectors, so the grade carries it.
     return preflight(rows, same_speaker=rows[0]["same_speaker"] if rows else 1.0)
-
-
-def expected_seconds(preset: str) -> float | None:
-    """Return how long trainings with ``preset`` took here (the median of the last ones); None before the first."""
-    done = VoiceModel.objects.filter(engine=settings.DEFAULT_CONVERTER, preset=preset, options__steps=None)
-    runs = list(done.exclude(file="").order_by("-pk").values_list("training_seconds", flat=True)[:_MEASURED_RUNS])
-    return statistics.median(runs) if runs else None
 
 
 def train(*, voice: Voice, user: User, options: dict[str, Any]) -> VoiceModel:

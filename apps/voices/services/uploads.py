@@ -1,4 +1,4 @@
-"""Resumable uploads: parts are kept in the storage as they come, and joined to a recording once all are there."""
+"""Uploads. Resumable ones: parts are kept in the storage as they come, and joined to a recording once all are there."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.errors import Refused
+from apps.jobs import orphans
 from apps.voices.media import shown_name
 from apps.voices.models import Recording, Upload, Voice
 from apps.voices.services.files import remove, remove_on_commit, store
@@ -40,9 +41,11 @@ def begin(*, voice: Voice, user: User, name: str, size: int) -> Upload:
 def append(*, upload: Upload, offset: int, source: BinaryIO) -> Upload:
     """Keep the bytes that start at ``offset`` and return the upload as it stands then.
 
-    Raises Refused: 409 when the upload is not at ``offset`` (any more), 413 when more comes than was announced,
-    429 when it came in too many parts.
+    Raises Refused: 409 when the upload is not at ``offset`` (any more) or is a direct one, 413 when more comes than was
+    announced, 429 when it came in too many parts.
     """
+    if upload.direct:
+        raise Refused("This file goes to the storage itself, not here; start another upload.", status=409)
     if upload.offset != offset:
         raise Refused(f"The upload stands at byte {upload.offset}, not {offset}; go on from there.", status=409)
     if len(upload.parts) >= MOST_PARTS:
@@ -88,13 +91,27 @@ def abandon(upload: Upload) -> None:
 
 
 def sweep_uploads() -> int:
-    """Forget uploads that nobody has touched for a day; return how many."""
+    """Forget uploads that nobody has touched for a day, and pieces that none of them names; return how many."""
     stale = Upload.objects.filter(touched_at__lt=timezone.now() - KEPT_FOR)
     count = 0
     for upload in stale:
         abandon(upload)
         count += 1
+    for workspace in orphans.next_folders("uploads-cursor"):
+        count += _sweep_pieces(f"{workspace}/{orphans.UPLOADS}")
     return count
+
+
+def _sweep_pieces(folder: str) -> int:
+    """Remove what a browser put there after its upload was forgotten, or a kill left behind, once it is a day old."""
+    codes = orphans.listed(folder)[0]
+    alive = {str(code) for code in Upload.objects.filter(code__in=codes).values_list("code", flat=True)}
+    return sum(
+        orphans.remove_old(f"{folder}/{code}/{name}")
+        for code in codes
+        if code not in alive
+        for name in orphans.listed(f"{folder}/{code}")[1]
+    )
 
 
 def _copy(source: BinaryIO, target: IO[bytes], most: int) -> int:

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.accounts.access import WorkspaceRequest, member
 from apps.jobs.models import Artifact
-from apps.voices.cards import card_of, metrics_of
+from apps.voices.cards import card_of, metrics_of, resources_of
+from apps.voices.estimates import Estimate, expected
 from apps.voices.forms import TrainForm
 from apps.voices.services import training
 from apps.voices.views.lookup import model_of, page_of, voice_of
@@ -22,12 +24,26 @@ from ml.catalog import PRESETS
 
 @dataclass(frozen=True)
 class PresetCard:
-    """A preset as a choice: its words, and how long it took here before (s), where that is known."""
+    """A preset as a choice: its words, and how long it will take by what it took here before, where that is known."""
 
     name: str
     label: str
     description: str
-    seconds: float | None
+    time: Estimate | None
+
+
+# Name -> title, axis, unit, factor, and which samples are its lines.
+_PLOTS: dict[str, tuple[str, str, str, float, dict[str, str]]] = {
+    "use": ("Use over the training", "Use", "%", 1.0, {"cpu_percent": "Processor", "gpu_percent": "Graphics card"}),
+    "memory": (
+        "Memory over the training",
+        "Memory",
+        "MiB",
+        1 / 2**20,
+        {"memory_bytes": "Main memory", "gpu_memory_bytes": "Graphics memory"},
+    ),
+    "heat": ("Temperature over the training", "Temperature", "°C", 1.0, {"gpu_celsius": "Graphics card"}),
+}
 
 
 @dataclass(frozen=True)
@@ -51,10 +67,11 @@ class Sample:
         return f"Sample at step {self.step}"
 
 
-def preset_cards() -> list[PresetCard]:
-    """Return the presets, quickest first."""
+def preset_cards(seconds: float) -> list[PresetCard]:
+    """Return the presets, quickest first, for a training on so many seconds of sound."""
+    engine = settings.DEFAULT_CONVERTER
     return [
-        PresetCard(name, entry.label, entry.description, training.expected_seconds(name))
+        PresetCard(name, entry.label, entry.description, expected(engine=engine, preset=name, audio_seconds=seconds))
         for name, entry in PRESETS.items()
     ]
 
@@ -72,7 +89,7 @@ def train(request: WorkspaceRequest, voice: UUID) -> HttpResponse:
         "workspace": request.workspace,
         "voice": row,
         "train_form": form,
-        "presets": preset_cards(),
+        "presets": preset_cards(training.usable_seconds(row)),
         "consent": row.consent,
     }
     if not request.htmx:
@@ -106,8 +123,20 @@ def detail(request: WorkspaceRequest, voice: UUID, model: UUID) -> HttpResponse:
         "metrics": metrics_of(row),
         "card": card_of(row, row.takes.count()),
         "curve": loss_curve(row.curve),
+        "resources": resources_of(row.resources),
+        "plots": [(f"{name}-{row.code}", plot) for name, plot in resource_plots(row.resources).items()],
     }
     return render(request, "voices/_model_body.html" if request.htmx else "voices/model.html", context)
+
+
+@require_safe
+@member("viewer")
+def resources(request: WorkspaceRequest, voice: UUID, model: UUID) -> HttpResponse:
+    """What a training took of its machine, as a JSON file."""
+    row = model_of(request, voice, model)
+    answer = JsonResponse(row.resources, json_dumps_params={"indent": 1})
+    answer["Content-Disposition"] = f'attachment; filename="resources-version-{row.version}.json"'
+    return answer
 
 
 def loss_curve(points: list[dict[str, float]]) -> dict[str, Any]:
@@ -123,6 +152,23 @@ def loss_curve(points: list[dict[str, float]]) -> dict[str, Any]:
             {"name": "On held-out takes", "x": steps, "y": [point["held_out"] for point in points]},
         ],
     }
+
+
+def resource_plots(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what ``plot.js`` draws of a training's record, by name; nothing where it has no samples."""
+    samples = record.get("samples", {})
+    times = samples.get("seconds", [])
+    plots = {}
+    for key, (title, label, unit, factor, lines) in _PLOTS.items():
+        series = [
+            {"name": name, "x": times, "y": [None if value is None else value * factor for value in samples[column]]}
+            for column, name in lines.items()
+            if times and column in samples
+        ]
+        if series:
+            axes = {"x": {"label": "Time", "unit": "s"}, "y": {"label": label, "unit": unit, "scale": "linear"}}
+            plots[key] = {"title": title, "description": "", **axes, "series": series}
+    return plots
 
 
 @require_POST

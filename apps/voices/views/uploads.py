@@ -21,6 +21,7 @@ from apps.accounts.access import WorkspaceRequest, member
 from apps.errors import Refused
 from apps.voices.models import Upload
 from apps.voices.services import uploads
+from apps.voices.views.answers import plain
 from apps.voices.views.lookup import voice_of
 from apps.voices.views.recordings import recording_url
 
@@ -35,21 +36,17 @@ def speaks_tus(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]
     @wraps(view)
     def answered(request: WorkspaceRequest, *args: UUID) -> HttpResponse:
         if request.method != "OPTIONS" and request.headers.get("Tus-Resumable") != VERSION:
-            response = _plain(f"This address speaks tus {VERSION}; say so in the header Tus-Resumable.", 412)
+            response = plain(f"This address speaks tus {VERSION}; say so in the header Tus-Resumable.", 412)
         else:
             try:
                 response = view(request, *args)
             except Refused as refused:
-                response = _plain(refused.message, refused.status)
+                response = plain(refused.message, refused.status)
         response["Tus-Resumable"] = VERSION
         response["Tus-Version"] = VERSION
         return response
 
     return answered
-
-
-def _plain(sentence: str, status: int) -> HttpResponse:
-    return HttpResponse(sentence, status=status, content_type="text/plain; charset=utf-8")
 
 
 @require_http_methods(["OPTIONS", "POST"])

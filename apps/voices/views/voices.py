@@ -19,7 +19,7 @@ from apps.errors import Refused
 from apps.jobs.models import UNFINISHED
 from apps.voices.forms import TrainForm, VoiceForm
 from apps.voices.models import Consent, Recording, Take, Voice, VoiceModel
-from apps.voices.services import training, voices
+from apps.voices.services import direct, training, voices
 from apps.voices.views.lookup import page_of, voice_of
 from apps.voices.views.models import preset_cards
 
@@ -106,23 +106,25 @@ def _facts(request: WorkspaceRequest, voice: Voice) -> dict[str, Any]:
     recordings: QuerySet[Recording] = voice.recordings.select_related("job").annotate(
         take_count=Count("takes"), usable_seconds=seconds
     )
+    report = training.preflight_of(voice)
     return {
         "consent": voice.consent,
         "past_consents": voice.consents.select_related("given_by"),
         "recordings": recordings,
         "chunk_bytes": settings.UPLOAD_CHUNK_BYTES,
+        "direct": direct.is_offered(),
         "most_bytes": settings.UPLOAD_MAX_BYTES,
         "most_minutes": settings.UPLOAD_MAX_SECONDS // 60,
-        "report": training.preflight_of(voice),
+        "report": report,
         "train_form": TrainForm(),
-        "presets": preset_cards(),
+        "presets": preset_cards(report.seconds),
         **_models(voice),
     }
 
 
 def _models(voice: Voice) -> dict[str, Any]:
     # Job cards read the workspace of their job, which is this voice's.
-    models = list(voice.models.select_related("job").defer("curve"))
+    models = list(voice.models.select_related("job").defer("curve", "resources"))
     for model in models:
         model.voice, model.job.workspace = voice, voice.workspace
     return {

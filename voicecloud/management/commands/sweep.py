@@ -11,10 +11,11 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections
 from redis.exceptions import RedisError
 
-from apps.jobs import expiry, folders, orphans, services
+from apps.jobs import expiry, faults, folders, orphans, services, tracebacks
 from apps.pages import erasure
 from apps.studio import retention
 from apps.voices.services.uploads import sweep_uploads
+from apps.webhooks.services import tidy as tidy_webhooks
 
 log = logging.getLogger(__name__)
 SELDOM_SECONDS = 600.0
@@ -24,9 +25,11 @@ SELDOM: tuple[Callable[[], Any], ...] = (
     retention.warn,
     expiry.expire,
     retention.expire_sources,
+    tracebacks.expire,
     folders.tidy,
     sweep_uploads,
     erasure.tell,
+    tidy_webhooks,
     orphans.sweep_orphans,
 )
 
@@ -62,6 +65,8 @@ def do_round(duties: tuple[Callable[[], Any], ...]) -> None:
     for duty in duties:
         try:
             duty()
-        except (DatabaseError, RedisError, OSError):
+        except Exception as error:
+            if not isinstance(error, DatabaseError | RedisError | OSError) and faults.passing(error) is None:
+                raise
             log.exception("%s.%s failed", duty.__module__, duty.__qualname__)
         close_old_connections()

@@ -34,4 +34,6 @@ class Command(BaseCommand):
 
         worker = make_worker(queue)
         folders.tidy()
+        if worker.vitals is not None:
+            worker.vitals.start()
         worker.work(logging_level="WARNING")

@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0004_retention'),
-        ('jobs', '0004_shares'),
+        ('jobs', '0006_expected_end'),
     ]
 
     operations = [
