@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
 from apps.accounts import sealing, services
+from apps.accounts.models import ErasureReport
 from apps.jobs.models import Artifact, Fault, Job, Share
 from apps.studio.models import Conversion, ConversionPreset, Source
 from apps.studio.options import defaults
@@ -128,6 +130,7 @@ def fill(workspace: Any, user: Any) -> dict[str, Any]:
     )
     preset = ConversionPreset.objects.create(workspace=workspace, name="Mine", options=defaults(), created_by=user)
     invitation, _ = services.invite(workspace=workspace, user=user, email="invited@example.org", role="viewer")
+    ErasureReport.objects.create(workspace_code=uuid4(), rows={"voices.Voice": 1}, files=3, verified=True)
     membership = workspace.memberships.exclude(role="owner").last() or workspace.memberships.get()
     held |= {"source": source, "job": job, "artifact": artifact, "conversion": conversion, "preset": preset}
     held |= _webhook(workspace, user)

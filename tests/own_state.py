@@ -104,6 +104,7 @@ for name in (
     "ALLOWED_HOSTS",
     "UPLOAD_MAX_BYTES",
     "UPLOAD_MAX_SECONDS",
+    "RETENTION_DAYS",
 ):
     os.environ.pop(name, None)
 atexit.register(_stop, start_valkey(DATA), DATA)

@@ -269,6 +269,8 @@ def test_browsers_can_reach_the_store_from_the_sites_pages(monkeypatch: pytest.M
         ("SENTRY_DSN", "https://key@sentry.example.com:port/1", "voicecloud.E016"),
         ("SENTRY_DSN", "https://key@sentry.example.com/project", "voicecloud.E016"),
         ("COST_PER_GPU_HOUR", -1.0, "voicecloud.E017"),
+        ("RETENTION_DAYS", -1, "voicecloud.E040"),
+        ("RETENTION_DAYS", 40_000, "voicecloud.E040"),
         ("JOB_LOST_AFTER_SECONDS", 8, "voicecloud.E008"),
         ("JOBS_PER_WORKSPACE", -1, "voicecloud.E020"),
     ],

@@ -32,6 +32,7 @@ TABLE: dict[str, dict[str, str]] = {
     "pages:dashboard": {"GET": PERSON},
     "pages:settings": {"GET": PERSON, "POST": PERSON},
     "pages:workspace": {"GET": "viewer"},
+    "pages:export": {"GET": "admin", "POST": "admin"},
     "accounts:new_workspace": {"GET": PERSON, "POST": PERSON},
     "accounts:restore": {"POST": PERSON},  # finds only what one owns: tests/accounts/test_team.py
     "accounts:invitation": {"GET": ANYBODY, "POST": ANYBODY},  # the token is the key: test_invitations.py
@@ -44,6 +45,8 @@ TABLE: dict[str, dict[str, str]] = {
     "accounts:remove": {"POST": "admin"},
     "accounts:settings": {"GET": "viewer", "POST": "admin"},
     "accounts:delete": {"POST": "owner"},
+    "accounts:erase": {"POST": "owner"},
+    "accounts:erase_account": {"GET": PERSON, "POST": PERSON},
     "accounts:audit": {"GET": "admin"},
     "webhooks:list": {"GET": "admin"},
     "webhooks:new": {"GET": "admin", "POST": "admin"},
@@ -93,6 +96,7 @@ TABLE: dict[str, dict[str, str]] = {
     "studio:conversion": {"GET": "viewer"},
     "studio:source": {"GET": "viewer"},
     "studio:again": {"GET": "editor"},
+    "studio:keep": {"POST": "editor"},
     "studio:delete": {"POST": "editor"},
     "studio:preset_save": {"POST": "editor"},
     "studio:preset_delete": {"POST": "editor"},

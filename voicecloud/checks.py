@@ -13,6 +13,7 @@ from apps.tracking import is_dsn
 from ml.catalog import CONVERTERS, DEVICES
 from voicecloud.settings import env
 
+MOST_DAYS = 32767  # what a workspace's own column can hold
 S3_NAMES = ("S3_BUCKET", "S3_ENDPOINT_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY")
 S3_STYLES = ("path", "virtual")
 
@@ -102,6 +103,15 @@ def watching(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMess
         if getattr(settings, name) < 0:
             found.append(Error(f"{name} must not be below 0.", hint="0 shows no cost.", id="voicecloud.E017"))
     return found
+
+
+@register(Tags.compatibility)
+def retention(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """How long things are kept: a number of days that a date can bear."""
+    if 0 <= settings.RETENTION_DAYS <= MOST_DAYS:
+        return []
+    hint = f"From 1 to {MOST_DAYS} days, or 0 to keep them for ever."
+    return [Error("RETENTION_DAYS is no length of time.", hint=hint, id="voicecloud.E040")]
 
 
 @register(Tags.security, deploy=True)

@@ -265,6 +265,7 @@ MFA_TOTP_ISSUER = SITE_NAME
 USERSESSIONS_TRACK_ACTIVITY = False
 INVITATION_DAYS = 7
 WORKSPACE_GRACE_DAYS = 14
+RETENTION_DAYS = env.int("RETENTION_DAYS", default=30)
 
 EMAIL_CONFIG = env.email_url_config(env.str("EMAIL_URL", default="") or "consolemail://")
 vars().update(EMAIL_CONFIG)

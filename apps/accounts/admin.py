@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 
-from apps.accounts.models import AuditEvent, Invitation, Membership, User, Workspace
+from apps.accounts.models import AuditEvent, ErasureReport, Invitation, Membership, User, Workspace
 from apps.accounts.staff import Admin, StaffAdmin
 
 admin.site.unregister(Group)  # rights come from memberships; groups would be a second way
@@ -144,3 +144,13 @@ class LogEntryAdmin(Lines):
     list_select_related = ("user", "content_type")
     search_fields = ("object_repr", "change_message", "user__email")
     date_hierarchy = "action_time"
+
+
+@admin.register(ErasureReport)
+class ErasureReportAdmin(Lines):
+    """What was removed of workspaces that are gone, and how far removals have come."""
+
+    list_display = ("workspace_code", "asked_at", "at_once", "finished_at", "files", "bytes", "verified", "told_at")
+    list_filter = (("finished_at", admin.EmptyFieldListFilter), "verified", "at_once", "asked_at")
+    search_fields = ("code", "workspace_code")
+    date_hierarchy = "asked_at"

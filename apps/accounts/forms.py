@@ -98,6 +98,34 @@ class DeleteWorkspaceForm(forms.Form):
         return name
 
 
+class EraseWorkspaceForm(DeleteWorkspaceForm):
+    """The same, where it cannot be undone."""
+
+    prefix = "erase"
+
+    def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
+        super().__init__(*args, workspace=workspace, **kwargs)
+        self.fields["name"].help_text = format_html("Type “{}” to erase it now.", workspace.name)
+
+
+class EraseAccountForm(forms.Form):
+    """Typing one's address shows that it is meant."""
+
+    email = forms.EmailField(label="Your e-mail address", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.user = user
+        self.fields["email"].help_text = format_html("Type “{}” to delete your account.", user.email)
+
+    def clean_email(self) -> str:
+        """Accept one's own address only, however it is capitalised."""
+        email = str(self.cleaned_data["email"]).lower()
+        if email != self.user.email:
+            raise ValidationError(f"This is not your address. Type “{self.user.email}”.")
+        return email
+
+
 class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
     """How a person is called on the pages of their workspaces, and which letters they get."""
 

@@ -46,6 +46,16 @@ def webhook_disabled_letter(user: User, context: dict[str, Any]) -> bool:
     return _send("webhook-disabled", user.email, context)
 
 
+def expiry_letter(workspace: Workspace, owner: User, facts: dict[str, Any]) -> bool:
+    """Tell the owner what expires soon; ``facts`` has count, first (the first moment) and link."""
+    return _send("expiry", owner.email, {"workspace": workspace, **facts})
+
+
+def erased_letter(email: str, facts: dict[str, Any]) -> bool:
+    """Tell who was the owner what has been removed; ``facts`` has report and rows (label, count)."""
+    return _send("erased", email, facts)
+
+
 def _send(name: str, to: str, context: dict[str, Any]) -> bool:
     """Send ``templates/emails/<name>-*`` to one address; a mail server that fails is logged and answered False."""
     context = {"SITE_NAME": settings.SITE_NAME, "SITE_URL": settings.SITE_URL, **context}

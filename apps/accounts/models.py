@@ -78,6 +78,16 @@ class Workspace(models.Model):
     # turns for each turn of a workspace of weight 1.
     job_limit = models.PositiveSmallIntegerField(null=True, blank=True)
     job_weight = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)])
+    retention_days = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        help_text="How many days results and their sources are kept; 0 for ever, empty as this site's settings say.",
+    )
+    retention_applied = models.PositiveSmallIntegerField(
+        null=True, blank=True, editable=False
+    )  # days, to what is there
+    warned_at = models.DateTimeField(null=True, blank=True, editable=False)  # the last letter about what expires
+    warned_until = models.DateTimeField(null=True, blank=True, editable=False)  # what expires by then was in a letter
     members = models.ManyToManyField(User, through="Membership", related_name="workspaces")
 
     class Meta:
@@ -91,6 +101,11 @@ class Workspace(models.Model):
     def file_prefix(self) -> str:
         """Where all files of this workspace live in the storage."""
         return f"w/{self.code}"
+
+    @property
+    def keeps_days(self) -> int:
+        """How many days its results and their sources are kept; 0 is for ever."""
+        return settings.RETENTION_DAYS if self.retention_days is None else self.retention_days
 
     @property
     def removed_for_good_at(self) -> Any:
@@ -169,3 +184,35 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.created_at:%Y-%m-%d %H:%M} {self.action} {self.target}"
+
+
+class ErasureReport(models.Model):
+    """What was removed of a workspace, and how far its removal has come. It outlives the workspace, so it says little:
+    name and address are needed for the last letter only, and are forgotten with it.
+    """
+
+    code = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    workspace_code = models.UUIDField(unique=True)
+    name = models.CharField(max_length=80, blank=True)
+    email = models.EmailField(blank=True)  # the owner's
+    at_once = models.BooleanField(default=False)  # the owner did not want the grace period
+    asked_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    told_at = models.DateTimeField(null=True, blank=True)
+    rows = models.JSONField(default=dict)  # model -> how many
+    files = models.PositiveBigIntegerField(default=0)
+    bytes = models.PositiveBigIntegerField(default=0)
+    held_until = models.DateTimeField(null=True, blank=True)  # a sweep works on it
+    pending = models.JSONField(default=list)  # [name, bytes] of files that are being removed and not counted yet
+    verified = models.BooleanField(default=False)  # afterwards the storage listed nothing of it
+
+    class Meta:
+        ordering = ["-asked_at"]
+
+    def __str__(self) -> str:
+        return f"Erasure of {self.workspace_code}"
+
+    @property
+    def file_prefix(self) -> str:
+        """Where the workspace's files lay in the storage."""
+        return f"w/{self.workspace_code}"

@@ -6,19 +6,31 @@ All that changes who is a member locks the workspace's row first, so two of them
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 from datetime import timedelta
 from typing import Any
 
 from allauth.account.models import EmailAddress
+from allauth.usersessions.models import UserSession
 from django.conf import settings
-from django.core.files.storage import Storage, default_storage
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
-from apps.accounts.models import AuditEvent, Invitation, Membership, Role, User, Workspace, invitation_token
+from apps.accounts.models import (
+    AuditEvent,
+    ErasureReport,
+    Invitation,
+    Membership,
+    Role,
+    User,
+    Workspace,
+    invitation_token,
+)
 from apps.errors import Refused
+
+logger = logging.getLogger(__name__)
 
 OPEN_INVITATIONS_MAX = 100
 INVITATIONS_PER_DAY = 200  # letters to strangers, in the site's name
@@ -212,7 +224,8 @@ def restore_workspace(*, workspace: Workspace, user: User) -> Workspace:
         row = _locked(workspace)
         if row.deleted_at is None:
             raise Refused("This workspace is not deleted.", status=409)
-        if row.removed_for_good_at <= timezone.now():
+        begun = ErasureReport.objects.filter(workspace_code=row.code).exists()
+        if begun or row.removed_for_good_at <= timezone.now():
             raise Refused("The time to restore this workspace is over.", status=410)
         row.deleted_at = None
         row.save(update_fields=["deleted_at"])
@@ -220,30 +233,48 @@ def restore_workspace(*, workspace: Workspace, user: User) -> Workspace:
     return row
 
 
-def erase_due_workspaces() -> int:
-    """Remove every workspace whose grace period is over, its files first, and return how many.
+def erase_workspace(*, workspace: Workspace, user: User) -> ErasureReport:
+    """Close the workspace and have it removed at once, without a grace period: nobody can restore it any more."""
+    with transaction.atomic():
+        row = _locked(workspace)
+        if ErasureReport.objects.filter(workspace_code=row.code).exists():
+            raise Refused("This workspace is being removed already.", status=409)
+        Workspace.objects.filter(pk=row.pk).update(deleted_at=row.deleted_at or timezone.now())
+        logger.info("workspace %s is to be erased at once, said user %s", row.code, user.pk)
+        return open_erasure(row, at_once=True)
 
-    Files go first: when that is cut short, the row is still there and the next call goes on.
+
+def open_erasure(workspace: Workspace, *, at_once: bool = False) -> ErasureReport:
+    """Begin the report of a removal; from here on the sweep removes the workspace. The caller holds its row."""
+    owner = workspace.memberships.select_related("user").filter(role=Role.OWNER).first()
+    return ErasureReport.objects.create(
+        workspace_code=workspace.code, name=workspace.name, email=owner.user.email if owner else "", at_once=at_once
+    )
+
+
+def erase_account(*, user: User) -> list[ErasureReport]:
+    """Remove a person, with the workspaces that are theirs alone; what they made in others stays there without them.
+
+    Raises Refused (409) while they own a workspace with other members, and to staff.
     """
-    before = timezone.now() - timedelta(days=settings.WORKSPACE_GRACE_DAYS)
-    due = list(Workspace.objects.filter(deleted_at__lte=before))
-    for workspace in due:
-        _erase_folder(default_storage, workspace.file_prefix)
-        workspace.delete()
-    return len(due)
-
-
-def _erase_folder(storage: Storage, folder: str) -> None:
-    """Delete a folder of the storage with everything below it; one that is not there is no fault."""
-    try:
-        folders, files = storage.listdir(folder)
-    except FileNotFoundError:
-        return
-    for name in files:
-        storage.delete(f"{folder}/{name}")
-    for name in folders:
-        _erase_folder(storage, f"{folder}/{name}")
-    storage.delete(folder)
+    with transaction.atomic():
+        if user.is_staff:
+            raise Refused(
+                "Your account looks after this site. Another of its staff can remove it in the admin.", status=409
+            )
+        owned = Workspace.objects.select_for_update().filter(memberships__user=user, memberships__role=Role.OWNER)
+        mine = list(owned)
+        for workspace in mine:
+            if workspace.deleted_at is None and workspace.memberships.exclude(user=user).exists():
+                raise Refused(
+                    f"“{workspace}” has other members. Hand it over to one of them or delete it first.", status=409
+                )
+        begun = set(ErasureReport.objects.values_list("workspace_code", flat=True))
+        reports = [erase_workspace(workspace=one, user=user) for one in mine if one.code not in begun]
+        for session in UserSession.objects.filter(user=user):
+            session.end()
+        user.delete()
+    return reports
 
 
 def _locked(workspace: Workspace) -> Workspace:

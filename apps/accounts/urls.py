@@ -18,5 +18,7 @@ urlpatterns = [
     path("w/<slug:slug>/team/<uuid:code>/remove/", views.remove, name="remove"),
     path("w/<slug:slug>/settings/", views.workspace_settings, name="settings"),
     path("w/<slug:slug>/delete/", views.delete, name="delete"),
+    path("w/<slug:slug>/erase/", views.erase, name="erase"),
+    path("settings/delete-account/", views.erase_account, name="erase_account"),
     path("w/<slug:slug>/audit/", audit_views.audit, name="audit"),
 ]

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
@@ -18,6 +19,8 @@ from apps.accounts import mail, services
 from apps.accounts.access import WorkspaceRequest, member, membership_of
 from apps.accounts.forms import (
     DeleteWorkspaceForm,
+    EraseAccountForm,
+    EraseWorkspaceForm,
     InvitationForm,
     RoleForm,
     TransferForm,
@@ -132,6 +135,7 @@ def _settings_page(
     form: WorkspaceSettingsForm | None = None,
     transfer_form: TransferForm | None = None,
     delete_form: DeleteWorkspaceForm | None = None,
+    erase_form: EraseWorkspaceForm | None = None,
     status: int = 200,
 ) -> HttpResponse:
     # A bound ModelForm writes what was typed into its instance; the frame of the page must keep the real name.
@@ -146,6 +150,7 @@ def _settings_page(
         context["transfer_form"] = transfer_form or TransferForm(workspace=workspace)
         context["has_others"] = workspace.memberships.exclude(role=Role.OWNER).exists()
         context["delete_form"] = delete_form or DeleteWorkspaceForm(workspace=workspace)
+        context["erase_form"] = erase_form or EraseWorkspaceForm(workspace=workspace)
     return render(request, "accounts/workspace_settings.html", context, status=status)
 
 
@@ -196,6 +201,38 @@ def delete(request: WorkspaceRequest) -> HttpResponse:
     mail.deleted_letter(request.workspace, request.user)
     messages.success(request, f"{request.workspace} is deleted. You can restore it here for a while.")
     return redirect("pages:settings")
+
+
+@require_POST
+@member("owner")
+def erase(request: WorkspaceRequest) -> HttpResponse:
+    """Remove the workspace now, without the grace period."""
+    form = EraseWorkspaceForm(request.POST, workspace=request.workspace)
+    if not form.is_valid():
+        return _settings_page(request, erase_form=form, status=422)
+    services.erase_workspace(workspace=request.workspace, user=request.user)
+    messages.success(request, f"{request.workspace} is being erased. You get a letter when everything is gone.")
+    return redirect("pages:settings")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def erase_account(request: HttpRequest) -> HttpResponse:
+    """Delete one's own account, after saying what goes with it."""
+    assert request.user.is_authenticated
+    form = EraseAccountForm(request.POST or None, user=request.user)
+    if request.method == "POST" and form.is_valid():
+        try:
+            services.erase_account(user=request.user)
+        except Refused as refused:
+            form.add_error(None, refused.message)
+        else:
+            logout(request)
+            messages.success(request, "Your account is deleted. What was yours alone is being erased.")
+            return redirect("pages:home")
+    owned = Workspace.objects.filter(memberships__user=request.user, memberships__role=Role.OWNER)
+    context = {"form": form, "owned": owned}
+    return render(request, "accounts/erase_account.html", context, status=422 if form.is_bound else 200)
 
 
 @require_POST

@@ -167,22 +167,25 @@ class Artifact(models.Model):
         AUDIO = "audio", "Audio"
         SAMPLE = "sample", "Training sample"
         REPORT = "report", "Report"
+        EXPORT = "export", "Export"
 
     code = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="artifacts")
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="artifacts")
     kind = models.CharField(max_length=10, choices=Kind)
     name = models.CharField(max_length=200)  # offered as the download's name
-    file = models.FileField(upload_to=artifact_path, max_length=300)
+    file = models.FileField(upload_to=artifact_path, max_length=300, blank=True)  # empty once it has expired
     content_type = models.CharField(max_length=100)
     size = models.PositiveBigIntegerField()  # bytes
     sha256 = models.CharField(max_length=64)
     data = models.JSONField(default=dict, blank=True)  # sample_rate, samples, peaks, step ...: what its page shows
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
+    expired_at = models.DateTimeField(null=True, blank=True)  # from then on it is served no more; its file goes next
 
     class Meta:
         ordering = ["created_at", "pk"]
+        indexes = [models.Index(fields=["expires_at"], condition=~Q(file=""), name="artifact_to_expire")]
         constraints = [
             # Whatever attempt makes it: a job has one artifact of a kind and name.
             models.UniqueConstraint(fields=["job", "kind", "name"], name="artifact_once_in_job"),
@@ -190,6 +193,11 @@ class Artifact(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_stored(self) -> bool:
+        """Say whether its file can still be had."""
+        return self.expired_at is None
 
     def shown(self, key: str, default: Any = None) -> Any:
         """Return one of the facts kept for its page."""

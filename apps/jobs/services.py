@@ -27,7 +27,7 @@ from apps.jobs.announcements import announce
 from apps.jobs.events import publish
 from apps.jobs.faults import RETRY_AFTER
 from apps.jobs.folders import remove_folder
-from apps.jobs.models import ENDED, UNFINISHED, Artifact, Job, Status
+from apps.jobs.models import ENDED, UNFINISHED, Job, Status
 
 log = logging.getLogger(__name__)
 QUEUES = ("gpu", "default")
@@ -341,12 +341,3 @@ def _sweep_forgotten() -> int:
             call_workers(queue, missing)
             count += missing
     return count
-
-
-def expire() -> int:
-    """Remove artifacts past their expiry, at most 200 at a time; say how many."""
-    expired = list(Artifact.objects.filter(expires_at__lt=timezone.now())[:200])
-    for artifact in expired:
-        artifact.delete()
-        artifact.file.delete(save=False)
-    return len(expired)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import uuid
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.accounts.access import WorkspaceRequest, member
+from apps.errors import Refused
 from apps.jobs import services
 from apps.jobs.downloads import serve
-from apps.jobs.models import UNFINISHED, Status
+from apps.jobs.models import UNFINISHED, Artifact, Status
 
 JOBS_ON_A_PAGE = 25
 STATUS_FILTERS = {
@@ -84,6 +86,10 @@ def job_cancel(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
 def artifact_download(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
     """Answer a file that a job made: to be saved, or with ``?inline=1`` to be played."""
     artifact = get_object_or_404(request.workspace.artifacts, code=code)
+    if artifact.kind == Artifact.Kind.EXPORT and not request.membership.may("admin"):
+        raise PermissionDenied
+    if not artifact.is_stored:
+        raise Refused(f"This file expired on {artifact.expired_at:%-d %B %Y}.", status=410)
     return serve(
         request,
         artifact.file,

@@ -13,7 +13,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property, lru_cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -236,10 +236,12 @@ class Run:
         name: str,
         content_type: str,
         data: dict[str, Any] | None = None,
+        expires_at: datetime | None = None,
     ) -> Artifact:
         """Store a file as the job's artifact; a second of the same kind and name takes the first one's place.
 
-        Raises ``Cancelled`` when the job is no longer this attempt's.
+        It is kept until ``expires_at``, or as long as its job. Raises ``Cancelled`` when the job is no longer this
+        attempt's.
         """
         with path.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -252,6 +254,7 @@ class Run:
             size=path.stat().st_size,
             sha256=digest,
             data=data or {},
+            expires_at=expires_at,
         )
         with path.open("rb") as handle:
             artifact.file.save(path.name, File(handle), save=False)

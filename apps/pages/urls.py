@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.pages import health, metrics, views
+from apps.pages import exports, health, metrics, views
 
 app_name = "pages"
 urlpatterns = [
@@ -10,6 +10,7 @@ urlpatterns = [
     path("dashboard/", views.dashboard, name="dashboard"),
     path("settings/", views.settings, name="settings"),
     path("w/<slug:slug>/", views.workspace, name="workspace"),
+    path("w/<slug:slug>/export/", exports.export, name="export"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics.metrics, name="metrics"),

@@ -80,8 +80,8 @@ def kinds() -> list[Kind]:
         Kind("takes", Take.objects.all(), "recording__voice__workspace", None),
         Kind("spoken consents", Consent.objects.exclude(recording=""), "voice__workspace", None),
         Kind("voice models", VoiceModel.objects.exclude(file=""), "voice__workspace", "size"),
-        Kind("sources", Source.objects.all(), "workspace", "size"),
-        Kind("made files", Artifact.objects.all(), "workspace", "size"),
+        Kind("sources", Source.objects.filter(expired_at=None), "workspace", "size"),
+        Kind("made files", Artifact.objects.filter(expired_at=None), "workspace", "size"),
         Kind("uploads under way", Upload.objects.all(), "voice__workspace", "offset"),
         Kind("work folders of jobs", Job.objects.exclude(checkpoint=""), "workspace", None),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -11,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from apps.accounts.access import LAST_WORKSPACE, WorkspaceRequest, member
 from apps.accounts.forms import ProfileForm
-from apps.accounts.models import Membership, Role, Workspace
+from apps.accounts.models import ErasureReport, Membership, Role, Workspace
 from apps.jobs.models import UNFINISHED, Job
 from apps.pages.first_run import first_run, numbers_of
 from apps.studio.models import Conversion
@@ -68,6 +69,9 @@ def settings(request: HttpRequest) -> HttpResponse:
         return redirect("pages:settings")
     mine = Membership.objects.filter(user=request.user).select_related("workspace")
     owned = Workspace.objects.filter(memberships__in=mine.filter(role=Role.OWNER))
-    deleted = [row for row in owned.exclude(deleted_at=None) if row.removed_for_good_at > timezone.now()]
-    context = {"form": form, "memberships": mine.filter(workspace__deleted_at=None), "deleted": deleted}
+    begun = Q(code__in=ErasureReport.objects.values("workspace_code"))
+    closed = owned.exclude(deleted_at=None)
+    deleted = [row for row in closed.exclude(begun) if row.removed_for_good_at > timezone.now()]
+    living = mine.filter(workspace__deleted_at=None)
+    context = {"form": form, "memberships": living, "deleted": deleted, "erasing": closed.filter(begun)}
     return render(request, "pages/settings.html", context, status=422 if form.is_bound else 200)

@@ -170,7 +170,7 @@ class ConversionForm(forms.Form):
         self.workspace = workspace
         voices = workspace.voices.filter(models__active=True).order_by("name", "pk")
         _choose(self.fields["voice"], voices)
-        earlier = workspace.sources.all()
+        earlier = workspace.sources.filter(expired_at=None)
         _choose(self.fields["source"], earlier)
         shown = [(str(one.code), one.name) for one in earlier[:EARLIER_SOURCES]]
         self.fields["source"].widget.choices = [("", "None, a new file"), *shown]

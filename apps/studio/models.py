@@ -24,7 +24,7 @@ class Source(models.Model):
 
     code = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="sources")
-    file = models.FileField(upload_to=source_path, max_length=300)
+    file = models.FileField(upload_to=source_path, max_length=300, blank=True)  # empty once it has expired
     name = models.CharField(max_length=200)
     size = models.PositiveBigIntegerField()
     sha256 = models.CharField(max_length=64)
@@ -36,12 +36,20 @@ class Source(models.Model):
     channels = models.PositiveSmallIntegerField()
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)  # not before the last result that was made of it
+    expired_at = models.DateTimeField(null=True, blank=True)  # from then on nothing starts from it; its file goes next
 
     class Meta:
         ordering = ["-created_at"]
+        indexes = [models.Index(fields=["expires_at"], condition=~models.Q(file=""), name="source_to_expire")]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_stored(self) -> bool:
+        """Say whether its file can still be had."""
+        return self.expired_at is None
 
     @property
     def plays_in_browsers(self) -> bool:
@@ -76,6 +84,7 @@ class Conversion(Work):
     metrics = models.JSONField(default=dict)  # name -> number
     curves = models.JSONField(default=dict)  # times, source_f0, result_f0, source_peaks
     compute_seconds = models.FloatField(default=0.0)
+    kept_at = models.DateTimeField(null=True, blank=True)  # since then its files do not expire
 
     class Meta:
         ordering = ["-created_at", "-pk"]
@@ -85,14 +94,23 @@ class Conversion(Work):
 
     @property
     def result(self) -> Artifact | None:
-        """Return the converted file, once there is one."""
-        # Chosen here, not by the database, so that a list can fetch the artifacts of all its rows at once.
-        return next((one for one in self.job.artifacts.all() if one.kind == Artifact.Kind.AUDIO), None)
+        """Return the converted file, once there is one and until it expires."""
+        return self._artifact(Artifact.Kind.AUDIO, stored=True)
+
+    @property
+    def expired_result(self) -> Artifact | None:
+        """Return what is still known of the converted file after it has expired."""
+        return self._artifact(Artifact.Kind.AUDIO, stored=False)
 
     @property
     def preview(self) -> Artifact | None:
         """Return the source as browsers can play it, where they cannot play the file itself."""
-        return next((one for one in self.job.artifacts.all() if one.kind == Artifact.Kind.SAMPLE), None)
+        return self._artifact(Artifact.Kind.SAMPLE, stored=True)
+
+    def _artifact(self, kind: Artifact.Kind, *, stored: bool) -> Artifact | None:
+        # Chosen here, not by the database, so that a list can fetch the artifacts of all its rows at once.
+        made = self.job.artifacts.all()
+        return next((one for one in made if one.kind == kind and one.is_stored == stored), None)
 
 
 class ConversionPreset(models.Model):

@@ -16,7 +16,7 @@ from apps.accounts.models import User, Workspace
 from apps.accounts.services import audit
 from apps.errors import Refused
 from apps.jobs.services import submit
-from apps.studio import tasks
+from apps.studio import retention, tasks
 from apps.studio.models import Conversion, ConversionPreset, Source, source_path
 from apps.voices.media import content_type_of, shown_name
 from apps.voices.models import Voice
@@ -39,7 +39,7 @@ def add_source(*, workspace: Workspace, user: User, upload: TemporaryUploadedFil
     check_size(size)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    twin = workspace.sources.filter(sha256=sha256).first()
+    twin = workspace.sources.filter(sha256=sha256, expired_at=None).first()
     if twin is not None:
         return twin
     info = inspect(path)
@@ -55,6 +55,7 @@ def add_source(*, workspace: Workspace, user: User, upload: TemporaryUploadedFil
         sample_rate=info.sample_rate,
         channels=info.channels,
         created_by=user,
+        expires_at=retention.expiry_of(workspace),
     )
     source.file.name = store(source_path(source, ""), path)
     try:
@@ -78,10 +79,11 @@ def submit_conversion(
     """Submit the conversion of ``source`` into ``voice`` by its active model; ``seed`` None draws one.
 
     ``options`` are as ``apps.studio.options.defaults`` gives them. Raises Refused without a consent in force (403)
-    or an active model (409).
+    or an active model (409), or when the source has expired (410).
     """
     with transaction.atomic():
         require_consent(voice)
+        retention.use(source)
         model = voice.active_model
         if model is None:
             raise Refused(f"“{voice.name}” has no active model; train one or activate one first.", status=409)

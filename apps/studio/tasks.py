@@ -12,6 +12,7 @@ from apps.jobs.models import Artifact
 from apps.jobs.worker import Run, task
 from apps.studio.models import Conversion
 from apps.studio.options import FORMATS
+from apps.studio.retention import expiry_of
 from apps.voices.models import Voice
 from ml.decode import decode
 from ml.options import ConvertOptions, ConvertResult
@@ -23,7 +24,7 @@ _DECODING = 0.08  # of the time that a conversion takes
 @task
 def run_conversion(run: Run) -> None:
     """Convert the job's source; run again, it makes the same result anew."""
-    conversion = Conversion.objects.select_related("voice", "model", "source").get(job=run.job)
+    conversion = Conversion.objects.select_related("voice", "model", "source", "workspace").get(job=run.job)
     _require_consent(conversion.voice)
     model = conversion.model
     if model is None:
@@ -53,6 +54,7 @@ def _keep(run: Run, conversion: Conversion, result: ConvertResult, preview: Path
     entry = FORMATS[conversion.options["format"]]
     with run.result():
         _require_consent(conversion.voice)
+        expires_at = expiry_of(conversion.workspace)
         run.keep(
             result.path,
             kind=Artifact.Kind.AUDIO,
@@ -65,9 +67,11 @@ def _keep(run: Run, conversion: Conversion, result: ConvertResult, preview: Path
                 "seconds": result.samples / result.sample_rate,
                 "peaks": result.result_peaks,
             },
+            expires_at=expires_at,
         )
         if preview is not None:
-            run.keep(preview, kind=Artifact.Kind.SAMPLE, name="source.flac", content_type="audio/flac")
+            kind = Artifact.Kind.SAMPLE
+            run.keep(preview, kind=kind, name="source.flac", content_type="audio/flac", expires_at=expires_at)
         Conversion.objects.filter(pk=conversion.pk).update(
             metrics={**result.metrics, "pitch_semitones": result.pitch},
             curves={**result.curves, "source_peaks": result.source_peaks},

@@ -10,6 +10,7 @@ urlpatterns: list[URLPattern] = [
     path("conversions/<uuid:code>/", views.conversion, name="conversion"),
     path("conversions/<uuid:code>/source/", views.source_audio, name="source"),
     path("conversions/<uuid:code>/again/", views.again, name="again"),
+    path("conversions/<uuid:code>/keep/", views.keep, name="keep"),
     path("conversions/<uuid:code>/delete/", views.delete, name="delete"),
     path("presets/", views.preset_save, name="preset_save"),
     path("presets/<uuid:code>/delete/", views.preset_delete, name="preset_delete"),

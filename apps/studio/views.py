@@ -11,12 +11,13 @@ from django.core.paginator import Paginator
 from django.http import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.accounts.access import WorkspaceRequest, member
 from apps.errors import Refused
 from apps.jobs.downloads import serve
-from apps.studio import services
+from apps.studio import retention, services
 from apps.studio.forms import ConversionForm, PresetForm, initial_of
 from apps.studio.models import Conversion
 from apps.studio.options import defaults
@@ -49,6 +50,8 @@ def convert(request: WorkspaceRequest) -> HttpResponseBase:
 def again(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
     """Show the form filled in as an earlier conversion, to change one thing and compare."""
     parent = get_object_or_404(_conversions(request), code=code)
+    if not parent.source.is_stored:
+        raise Refused(retention.SOURCE_GONE, status=410)
     initial = initial_of(parent.options) | {
         "parent": parent.code,
         "voice": parent.voice.code,
@@ -81,7 +84,7 @@ def _submit(request: WorkspaceRequest) -> HttpResponseBase:
             parent=chosen["parent"],
         )
     except Refused as refused:
-        form.add_error("voice", refused.message)
+        form.add_error("source" if refused.status == 410 else "voice", refused.message)
         return _form_again(request, form, refused.status)
     address = reverse("studio:conversion", args=[request.workspace.slug, conversion.code])
     return redirect(address)
@@ -106,6 +109,9 @@ def _page(
     workspace = request.workspace
     # The curves are long, and a list draws none of them.
     rows = _conversions(request).prefetch_related("job__artifacts").defer("curves", "metrics")
+    expiring = request.GET.get("expiring") == "1"
+    if expiring:
+        rows = rows.filter(job__in=retention.going(timezone.now()).values("job"))
     page = Paginator(rows, CONVERSIONS_ON_A_PAGE).get_page(request.GET.get("page"))
     context = {
         "workspace": workspace,
@@ -113,6 +119,7 @@ def _page(
         "cards": preset_cards(form),
         "parent": parent,
         "page": page,
+        "expiring": expiring,
         "waiting": any(not one.job.is_finished for one in page.object_list),
         "has_voices": form.fields["voice"].queryset.exists(),  # type: ignore[attr-defined]
         "may_edit": request.membership.may("editor"),
@@ -128,18 +135,20 @@ def conversion(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
     """Show one conversion: its progress, then source and result to compare, what was measured, what was chosen."""
     row = get_object_or_404(_conversions(request), code=code)
     result = row.result if row.job.status == "done" else None
+    expired = row.expired_result if result is None else None
     context: dict[str, Any] = {
         "workspace": request.workspace,
         "conversion": row,
         "result": result,
-        "facts": facts_of(row, result),
+        "expired": expired,
+        "facts": facts_of(row, result or expired),
         "may_edit": request.membership.may("editor"),
     }
-    if result is not None:
+    if result is not None or expired is not None:
         context |= {
             "measures": measures_of(row),
             "plot": pitch_plot(row),
-            "before": comparison_of(row),
+            "before": comparison_of(row) if result else None,
             "preset_form": PresetForm(request.workspace, initial={"conversion": row.code}),
             "last_of_source": not row.source.conversions.exclude(pk=row.pk).exists(),
         }
@@ -152,6 +161,8 @@ def source_audio(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase
     """Answer a conversion's source, to be played, or with ``?save=1`` to be saved as it was received."""
     row = get_object_or_404(_conversions(request), code=code)
     source, saved = row.source, request.GET.get("save") == "1"
+    if not source.is_stored:
+        raise Refused("This source has expired, so it can be heard no more. Send the file again.", status=410)
     preview = row.preview if not saved and not source.plays_in_browsers else None
     if preview is not None:
         return serve(request, preview.file, content_type=preview.content_type, name=preview.name, attachment=False)
@@ -167,6 +178,20 @@ def delete(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
     messages.success(request, "The conversion is deleted.")
     address = reverse("studio:convert", args=[request.workspace.slug])
     return redirect(address)
+
+
+@require_POST
+@member("editor")
+def keep(request: WorkspaceRequest, code: uuid.UUID) -> HttpResponseBase:
+    """Keep a conversion's files for ever, or with ``keep=no`` let them expire again."""
+    row = get_object_or_404(_conversions(request), code=code)
+    if request.POST.get("keep") == "no":
+        retention.let_expire(conversion=row, user=request.user)
+        messages.success(request, "This conversion expires again.")
+    else:
+        retention.keep(conversion=row, user=request.user)
+        messages.success(request, "This conversion is kept.")
+    return redirect("studio:conversion", request.workspace.slug, row.code)
 
 
 @require_POST

@@ -1,15 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core import mail
-from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 from django.test import Client
-from django.utils import timezone
 
 from apps.accounts import services
 from apps.accounts.models import AuditEvent, Membership, Role, Workspace
@@ -110,22 +106,6 @@ def test_deleting_needs_the_name_closes_to_all_and_can_be_undone(
     assert bobs.post(f"/workspaces/{acme.code}/restore/").status_code == 404
     alices.post(f"/workspaces/{acme.code}/restore/")
     assert bobs.get("/w/acme/team/").status_code == 200
-
-
-def test_after_the_grace_period_everything_goes_and_nothing_else(
-    acme: Any, alice: Any, charlies: Any, client_of: ClientOf, settings: Any
-) -> None:
-    mine = default_storage.save(f"{acme.file_prefix}/takes/one.flac", ContentFile(b"x"))
-    theirs = default_storage.save(f"{charlies.file_prefix}/takes/one.flac", ContentFile(b"x"))
-    services.delete_workspace(workspace=acme, user=alice)
-    assert services.erase_due_workspaces() == 0
-    over = timezone.now() - timedelta(days=settings.WORKSPACE_GRACE_DAYS, seconds=1)
-    Workspace.objects.filter(pk=acme.pk).update(deleted_at=over)
-    assert client_of(alice).post(f"/workspaces/{acme.code}/restore/").status_code == 410
-    assert services.erase_due_workspaces() == 1
-    assert not Workspace.objects.filter(pk=acme.pk).exists()
-    assert not default_storage.exists(mine) and default_storage.exists(theirs)
-    default_storage.delete(theirs)
 
 
 def test_a_new_workspace_belongs_to_who_made_it(charlie: Any, client_of: ClientOf) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django import template
+from django.utils import timezone
 
 from apps.jobs import line
 from apps.jobs.models import Job
@@ -28,3 +31,16 @@ def duration(seconds: float | None) -> str:
 def place_in_line(job: Job) -> int | None:
     """Return about how many turns it takes until a queued job starts, 1 for the next; None when it is not in line."""
     return line.place_in_line(job)
+
+
+@register.filter
+def in_days(moment: datetime) -> str:
+    """Return how far off a moment is in whole days: ``in 6 days``, ``in 1 day``, ``within a day``."""
+    days = (moment - timezone.now()).days
+    return "within a day" if days < 1 else f"in {days} day{'' if days == 1 else 's'}"
+
+
+@register.filter
+def is_soon(moment: datetime | None, days: int) -> bool:
+    """Say whether a moment is at most so many days off."""
+    return moment is not None and (moment - timezone.now()).days < days

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,15 +58,25 @@ def preflight_of(voice: Voice) -> Report:
     """Return what the takes of a voice promise, before anything is started."""
     lengths = dict(usable_takes(voice).order_by("pk").values_list("pk", F("end") - F("start")))
     # Grades never change, so the report on the same takes stays the same; making it reads every speaker vector.
-    key = f"preflight-2-{voice.pk}-{hashlib.sha256(repr(list(lengths)).encode()).hexdigest()}"
-    figures: Preflight | None = cache.get(key)
-    if figures is None:
+    of, kept = hashlib.sha256(repr(list(lengths)).encode()).hexdigest(), cache.get(_preflight_key(voice.pk))
+    if kept is not None and kept[0] == of:
+        figures: Preflight = kept[1]
+    else:
         figures = _figures_of(list(lengths))
-        cache.set(key, figures, _REPORT_KEPT_SECONDS)
+        cache.set(_preflight_key(voice.pk), (of, figures), _REPORT_KEPT_SECONDS)
     odd = [pk for index, pk in enumerate(lengths) if index in figures.outliers]
     strangers = list(Take.objects.filter(pk__in=odd).defer("peaks", "grade").select_related("recording")) if odd else []
     waiting = voice.recordings.exclude(job=None).filter(job__ended_at=None).count()
     return Report(figures, strangers, len(lengths), sum(lengths.values()), waiting)
+
+
+def forget_preflights(voices: Iterable[int]) -> None:
+    """Remove what is kept of the reports on voices that are going, by their keys."""
+    cache.delete_many([_preflight_key(pk) for pk in voices])
+
+
+def _preflight_key(voice: int) -> str:
+    return f"preflight-3-{voice}"
 
 
 def _figures_of(takes: list[int]) -> Preflight:

@@ -11,20 +11,24 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections
 from redis.exceptions import RedisError
 
-from apps.accounts.services import erase_due_workspaces
-from apps.jobs import faults, folders, orphans, services, tracebacks
+from apps.jobs import expiry, faults, folders, orphans, services, tracebacks
+from apps.pages import erasure
+from apps.studio import retention
 from apps.voices.services.uploads import sweep_uploads
 from apps.webhooks.services import tidy as tidy_webhooks
 
 log = logging.getLogger(__name__)
 SELDOM_SECONDS = 600.0
-OFTEN: tuple[Callable[[], Any], ...] = (services.sweep,)
+OFTEN: tuple[Callable[[], Any], ...] = (services.sweep, erasure.erase_due)
 SELDOM: tuple[Callable[[], Any], ...] = (
-    services.expire,
+    retention.apply_changes,
+    retention.warn,
+    expiry.expire,
+    retention.expire_sources,
     tracebacks.expire,
     folders.tidy,
     sweep_uploads,
-    erase_due_workspaces,
+    erasure.tell,
     tidy_webhooks,
     orphans.sweep_orphans,
 )
