@@ -25,13 +25,12 @@ from django.core.files.storage import storages
 from django.test import RequestFactory
 from django.utils import timezone
 
-from apps.accounts.services import erase_due_workspaces
 from apps.errors import Refused
 from apps.jobs import downloads, faults, orphans
 from apps.jobs.models import Artifact, Job
 from apps.jobs.s3 import BucketStorage
 from apps.jobs.storage import Changed, ObjectStore
-from apps.pages import health
+from apps.pages import erasure, health
 from apps.voices.services.files import store
 from tests import swift
 from tests.stack import ROOT, free_port
@@ -283,7 +282,7 @@ def test_a_closed_workspace_leaves_nothing(artifact: Artifact, storage: BucketSt
     storage.save(f"{workspace.file_prefix}/uploads/{uuid4()}/whole", ContentFile(b"x"))
     workspace.deleted_at = timezone.now() - timedelta(days=400)
     workspace.save()
-    assert erase_due_workspaces() == 1
+    assert erasure.erase_due() == 1
     assert storage.listdir(workspace.file_prefix) == ([], [])
 
 
