@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,9 +64,23 @@ def test_a_child_that_outlives_it_and_holds_its_pipes_does_not_hide_its_death(tm
         assert run(process, "leave") is not None
         group = process.pid
     assert time.monotonic() - began < 10
-    left = subprocess.run(["pgrep", "-g", str(group)], capture_output=True, text=True, timeout=10).stdout.split()
-    alive = [pid for pid in left if "Z" not in (Path("/proc") / pid / "stat").read_text().rsplit(")", 1)[1][:3]]
-    assert alive == []
+    limit = time.monotonic() + 10
+    while alive_in(group):
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def alive_in(group: int) -> list[int]:
+    """Return the living processes of a group; those that nobody has waited for yet are dead."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, belongs_to = path.read_text().rsplit(")", 1)[1].split()[:3]
+        except OSError:  # gone meanwhile
+            continue
+        if int(belongs_to) == group and state != "Z":
+            found.append(int(path.parts[2]))
+    return found
 
 
 def test_an_order_that_raises_ends_it() -> None:
