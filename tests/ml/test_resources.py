@@ -19,16 +19,17 @@ def busy(seconds: float) -> None:
         sum(range(1000))
 
 
-def test_a_busy_and_an_idle_second_are_told_apart(tmp_path: Path) -> None:
-    with Recorder(tmp_path / "r.json", interval=0.1) as record:
-        with record.stage("busy"):
-            busy(0.6)
-        with record.stage("idle"):
-            time.sleep(0.6)
-    facts = record.facts()
-    cpu = facts["figures"]["cpu_percent"]
-    assert cpu["peak"] > 60 and 15 < cpu["mean"] < 95
-    assert facts["stages"]["busy"] >= 0.5 and 0.6 <= facts["stages"]["idle"] < 2
+def test_a_busy_and_an_idle_stage_are_told_apart(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "r.json", interval=0.1) as record, record.stage("busy"):
+        busy(0.8)
+    with Recorder(tmp_path / "i.json", interval=0.1) as resting, resting.stage("idle"):
+        time.sleep(0.8)
+    facts, idle = record.facts(), resting.facts()
+    # On a crowded machine the share is smaller and the time longer; together they are what was spent.
+    spent = facts["figures"]["cpu_percent"]["mean"] / 100 * facts["stages"]["busy"]
+    assert 0.5 < spent < 1.1
+    assert idle["figures"]["cpu_percent"]["mean"] / 100 * idle["stages"]["idle"] < 0.4
+    assert facts["stages"]["busy"] >= 0.7 and idle["stages"]["idle"] >= 0.8
     assert facts["figures"]["memory_bytes"]["peak"] > 30_000_000
     assert facts["machines"] == [machine_of()] and facts["machines"][0]["cores"] >= 1
     assert facts["machines"][0]["gpu"] is None and "gpu_percent" not in facts["figures"]
