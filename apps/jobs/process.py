@@ -132,6 +132,7 @@ class ResidentWorker(Worker):
         self.setup_work_horse_signals()  # type: ignore[no-untyped-call]
         self._is_horse, self.carried_out = True, 0
         os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+        gc.freeze()  # what was imported is there to stay: each look through it would take longer than a small job
         self.grown_from = memory_bytes()
 
     def carry_out(self, order: str) -> bool:
