@@ -173,6 +173,7 @@ class _Loop:
         self.paces: deque[float] = deque(maxlen=_PACE_STEPS)
         self.saved = time.monotonic()
         self.reported = 0.0
+        self.untold = False  # the last check is saved, but its sample was perhaps not handed over before a kill
 
     def resume(self) -> None:
         """Takes up the last whole state in the working folder; where there is none, saves the one to begin with."""
@@ -199,13 +200,18 @@ class _Loop:
             raise EngineError("The working folder belongs to a training with other takes or options.")
         self.lesson.load_state(found.tensors)
         self.progress = _Progress.of(found.metadata["progress"])
+        curve = self.progress.curve
+        self.untold = bool(curve) and curve[-1]["step"] == self.progress.step
         return found
 
     def train(self, started: float) -> None:
         """All remaining steps, with validation at equal distances and saving in between."""
         before = self.progress.seconds
-        while self.progress.step < self.lesson.steps and not self.progress.stopped:
+        while self.untold or (self.progress.step < self.lesson.steps and not self.progress.stopped):
             try:
+                if self.untold:
+                    self._tell()
+                    continue
                 self._step()
                 self.progress.seconds = before + time.monotonic() - started
                 if self.progress.step % self.every == 0 or self.progress.step == self.lesson.steps:
@@ -265,6 +271,12 @@ class _Loop:
         if progress.step >= LEAST_SHARE * self.lesson.steps and progress.step < self.lesson.steps:
             self._stop_without_gain()
         self._save()
+        self._tell()
+        progress.check_seconds = time.monotonic() - began
+
+    def _tell(self) -> None:
+        """Makes the sample of the last check and hands both over; told twice it takes the place of the first."""
+        progress, self.untold = self.progress, True
         with self.record.stage("sampling"):
             sample = self._sample()
         if self.listener.checkpoint is not None:
@@ -273,7 +285,7 @@ class _Loop:
             )
             with self.record.stage("keeping"):
                 self.listener.checkpoint(found)
-        progress.check_seconds = time.monotonic() - began
+        self.untold = False
 
     def _stop_without_gain(self) -> None:
         if gains_nothing(self.progress.curve, self.options.patience):

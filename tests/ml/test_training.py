@@ -56,7 +56,8 @@ def test_a_resumed_training_ends_as_one_that_was_never_stopped(
         workdir=tmp_path / "stopped",
         on_checkpoint=lambda found: seen.append(found.step),
     )
-    assert min(seen) > steps // 2
+    # The check that was told when it failed is told once more, so that its sample is not lost.
+    assert min(seen) == steps // 2
     assert [point["step"] for point in resumed.curve] == [point["step"] for point in whole.curve]
     for name, tensor in checkpoint.load(tmp_path / "whole.voice")[0].items():
         other = checkpoint.load(tmp_path / "stopped.voice")[0][name]

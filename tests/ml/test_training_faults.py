@@ -318,3 +318,22 @@ def test_a_long_training_that_gains_nothing_stops_and_keeps_its_best(takes: list
     assert result.metrics["held_out"] <= 1.01 * min(point["held_out"] for point in result.curve)
     whole = train(takes, tmp_path / "whole", TrainOptions(preset="fast", steps=1000, save_seconds=15.0, patience=0))
     assert whole.steps == 1000 and whole.curve[: len(result.curve)] == result.curve
+
+
+def test_the_sample_of_a_check_that_was_cut_off_is_made_when_the_training_goes_on(
+    takes: list[Path], whole: TrainResult, tmp_path: Path
+) -> None:
+    told: list[int] = []
+
+    def fail(fraction: float, stage: str) -> None:
+        if told == [10, 20, 30] and stage == "Making a sample":
+            raise Power
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Power):
+        patch.setattr("ml.training._REPORT_SECONDS", 0.0)
+        train(takes, tmp_path / "run", report=fail, on_checkpoint=lambda found: told.append(found.step))
+    assert not (tmp_path / "run" / "work" / "sample-000040.wav").exists()
+    resumed = train(takes, tmp_path / "run", on_checkpoint=lambda found: told.append(found.step))
+    assert told == [10, 20, 30, 40, 50, 60]
+    assert [path.name for path in resumed.samples] == [path.name for path in whole.samples]
+    same(resumed, whole)
