@@ -320,7 +320,8 @@ def test_two_hundred_jobs_survive_a_storm(material: dict[str, Any]) -> None:
     assert set(outcome["ends"]) == {1}, Counter(outcome["ends"])
     failed = [job for job in outcome["jobs"] if job[1] != "done"]
     wrong = [job for job in failed if not any(words in job[2] for words in REFUSALS)]
-    assert not wrong, (wrong, "\n".join(told(log, job[2]) for job in wrong))
+    print("\n".join(told(log, job[2]) for job in wrong))
+    assert not wrong
     assert sum("The model was deleted" in job[2] for job in failed) >= 8, "they were to be refused"
     assert len(failed) <= 10 + 0.1 * JOBS, failed
     assert outcome["one_result_each"] and outcome["exact"] and outcome["whole"] and outcome["none_left"]
