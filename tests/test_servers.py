@@ -19,11 +19,17 @@ ROOT = Path(__file__).resolve().parent
 SUITE = ("accounts", "jobs", "pages", "studio", "voices", "webhooks")
 # Walks of every address store a workspace's files again for each: on the two other servers alone.
 WALKS = ("test_admin.py", "test_security.py", "test_tenancy.py")
-# Where the database and the storage play no part, or whose test of a bucket is tests/test_storage.py.
-ELSEWHERE = (
-    "jobs/test_worker_process.py",  # drives a whole site by `up`; tests/faults/test_machines.py does on these servers
+# These look into the folder that files lie in; what they show is shown of a bucket in tests/test_storage.py and
+# tests/test_keeping_in_a_bucket.py.
+IN_A_FOLDER = (
     "jobs/test_download.py",
     "jobs/test_orphans.py",
+    "jobs/test_work_folder.py",
+    "pages/test_export.py",
+)
+# No database and no storage plays a part here.
+ELSEWHERE = (
+    "jobs/test_worker_process.py",  # drives a whole site by `up`; tests/faults/test_machines.py does on these servers
     "jobs/test_resident.py",
     "voices/test_bad_files.py",  # refused before anything is stored
 )
@@ -31,10 +37,10 @@ ELSEWHERE = (
 pytestmark = pytest.mark.slow
 
 
-def run(names: tuple[str, ...], environment: Mapping[str, str]) -> None:
-    """Run test files in a pytest of their own, with these settings; fail with what it printed."""
+def run(names: tuple[str, ...], but: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    """Run test files, but some, in a pytest of their own, with these settings; fail with what it printed."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", "not slow"]
-    command += [str(ROOT / name) for name in names] + [f"--ignore={ROOT / name}" for name in ELSEWHERE]
+    command += [str(ROOT / name) for name in names] + [f"--ignore={ROOT / name}" for name in but]
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
         command, cwd=ROOT.parent, env={**own, **environment}, capture_output=True, text=True, timeout=1500
@@ -49,7 +55,7 @@ def test_the_suite_passes_on_postgresql_redis_and_swift() -> None:
     programs, redis = postgres.require(), debian_redis.require()
     with swift.server() as store, postgres.server(programs) as database, debian_redis.server(redis) as queue:
         servers = {"TEST_DATABASE_URL": database.address, "TEST_REDIS_URL": queue}
-        run(SUITE, servers | {f"TEST_{name}": value for name, value in store.settings.items()})
+        run(SUITE, ELSEWHERE + IN_A_FOLDER, servers | {f"TEST_{name}": value for name, value in store.settings.items()})
         stored = store.client().list_objects_v2(Bucket=store.bucket, Prefix="w/")["KeyCount"]
     assert stored > 100, "the files did lie in the bucket"
 
@@ -57,4 +63,4 @@ def test_the_suite_passes_on_postgresql_redis_and_swift() -> None:
 def test_every_address_is_walked_on_postgresql_and_redis() -> None:
     programs, redis = postgres.require(), debian_redis.require()
     with postgres.server(programs) as database, debian_redis.server(redis) as queue:
-        run(WALKS, {"TEST_DATABASE_URL": database.address, "TEST_REDIS_URL": queue})
+        run(WALKS + IN_A_FOLDER, (), {"TEST_DATABASE_URL": database.address, "TEST_REDIS_URL": queue})
