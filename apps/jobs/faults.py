@@ -16,8 +16,9 @@ RETRY_AFTER = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=5)
 
 STORAGE = "The storage"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-# With less room than this nothing can be written, and libraries call that by many names.
-LEAST_FREE_BYTES = 4 * 1024**2
+# With less room than this a job cannot write its files, which libraries call by many names; what other jobs have just
+# removed is no sign that there was room.
+LEAST_FREE_BYTES = 64 * 1024**2
 _AWAY = {errno.ECONNREFUSED, errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ESTALE}
 _BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "ThrottlingException"}
 
@@ -36,6 +37,8 @@ def passing(error: BaseException) -> str | None:
         return "Room on a disk" if error.errno in _FULL or disk_is_full() else None
     if _is_out_of_memory(error):
         return "Graphics memory"
+    if error.__cause__ is not None and (what := passing(error.__cause__)) is not None:
+        return what
     return "Room on a disk" if disk_is_full() else None
 
 

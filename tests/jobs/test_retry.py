@@ -55,6 +55,14 @@ def test_only_faults_that_may_pass_are_worth_another_try(error: BaseException, w
     assert faults.passing(error) == what
 
 
+def test_a_fault_counts_for_what_it_was_raised_from() -> None:
+    wrapped = RuntimeError("the file could not be written")
+    wrapped.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert faults.passing(wrapped) == "Room on a disk"
+    wrapped.__cause__ = ZeroDivisionError()
+    assert faults.passing(wrapped) is None
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_job_is_tried_three_times_more_each_later_than_the_last_and_then_fails(submitted: Make) -> None:
     job = submitted(bodies.lose_the_storage)
