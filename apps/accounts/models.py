@@ -34,7 +34,7 @@ class User(AbstractUser):
     username = None  # type: ignore[assignment]
     email = models.EmailField("e-mail address", unique=True)
     name = models.CharField(max_length=100, blank=True)
-    mail_when_ready = models.BooleanField("Write to me when something long is ready", default=True)
+    mail_when_ready = models.BooleanField("Write to me when something long is ready", default=True, db_default=True)
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -77,7 +77,7 @@ class Workspace(models.Model):
     # What its plan gives it in the queues: jobs of one queue at once (None: the site's default, 0: any number), and
     # turns for each turn of a workspace of weight 1.
     job_limit = models.PositiveSmallIntegerField(null=True, blank=True)
-    job_weight = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)])
+    job_weight = models.PositiveSmallIntegerField(default=1, db_default=1, validators=[MinValueValidator(1)])
     retention_days = models.PositiveSmallIntegerField(
         null=True,
         blank=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.utils import timezone
 
 from apps.accounts.models import User, Workspace
@@ -121,7 +121,7 @@ class Upload(models.Model):
     size = models.PositiveBigIntegerField()  # bytes announced
     offset = models.PositiveBigIntegerField(default=0)  # bytes received
     parts = models.JSONField(default=list)  # storage names of what came so far, in order; of what is to come, if direct
-    direct = models.BooleanField(default=False)  # put into the object store by the browser
+    direct = models.BooleanField(default=False, db_default=False)  # put into the object store by the browser
     claimed_at = models.DateTimeField(null=True, blank=True)  # since when a request takes it in, if direct
     created_at = models.DateTimeField(auto_now_add=True)
     touched_at = models.DateTimeField(auto_now=True)
@@ -215,8 +215,9 @@ class VoiceModel(models.Model):
     training_seconds = models.FloatField(default=0.0)
     metrics = models.JSONField(default=dict)  # name -> number
     curve = models.JSONField(default=list)  # [{"step", "loss", "held_out"}]
-    resources = models.JSONField(default=dict)  # what the training took of its machine: see ml.resources
-    notes = models.JSONField(default=list)  # sentences: what did not go as planned
+    # What the training took of its machine: see ml.resources.
+    resources = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
+    notes = models.JSONField(default=list, db_default=Value([], models.JSONField()))  # what did not go as planned
     card = models.JSONField(default=dict)  # what the voice file says of itself: base, pitch and bandwidth in Hz
     active = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='user',
             name='mail_when_ready',
-            field=models.BooleanField(default=True, verbose_name='Write to me when something long is ready'),
+            field=models.BooleanField(db_default=True, default=True, verbose_name='Write to me when something long is ready'),
         ),
     ]
