@@ -52,9 +52,7 @@ class Job(models.Model):
     progress = models.FloatField(default=0.0)  # 0..1
     message = models.CharField(max_length=500, blank=True)  # for the user: why it failed, what was resumed
     error_id = models.CharField(max_length=36, blank=True)  # the log's id of a fault of ours
-    request_id = models.CharField(
-        max_length=36, blank=True, db_default=""
-    )  # of the request that submitted it, for the log
+    request_id = models.CharField(max_length=36, blank=True, db_default="")  # of the request that submitted it
     attempt = models.PositiveIntegerField(default=0)  # how often a worker has claimed it
     checkpoint_attempt = models.PositiveIntegerField(default=0)  # the last attempt that kept a checkpoint
     checkpoint = models.FileField(upload_to=checkpoint_path, max_length=300, blank=True)  # the kept work folder
