@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults.trainings import made_voice
 from tests.sounds import speech, wav_bytes
 from tests.stack import Stack, running, short_folder
 
@@ -21,20 +22,6 @@ LIMIT_SECONDS = 5.0
 KINDS = ("training", "conversion", "instant voice", "slicing", "export")
 # An export of what little there is here is over at once.
 LONGEST_SECONDS = {"export": 0.15, "slicing": 3.0}
-PREPARE = """
-from pathlib import Path
-from apps.accounts.models import User
-from apps.voices.services.consents import Terms, give_consent
-from apps.voices.services.recordings import add_recording
-from apps.voices.services.voices import create_voice
-user = User.objects.get(email="admin@localhost")
-voice = create_voice(workspace=user.workspaces.first(), user=user, name="Anna")
-terms = Terms("Anna Example", is_own_voice=True, speech=True, singing=True, commercial=False, expires_on=None)
-give_consent(voice=voice, user=user, terms=terms)
-for number, path in enumerate(paths):
-    add_recording(voice=voice, user=user, path=Path(path), name=f"{number}.wav")
-result = voice.pk
-"""
 INSTANT = """
 from apps.accounts.models import User
 from apps.voices.models import Voice
@@ -103,12 +90,7 @@ def site() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def material(site: Stack) -> dict[str, Any]:
-    folder = site.data / "made"
-    folder.mkdir()
-    for seed in range(4):
-        (folder / f"{seed}.wav").write_bytes(wav_bytes(speech(20.0, seed=seed)))
-    voice = site.django(PREPARE, paths=sorted(map(str, folder.iterdir())))
-    site.wait_until(lambda: site.django(IDLE), seconds=240)
+    voice, folder = made_voice(site), site.data / "made"
     site.django(INSTANT, voice=voice)
     site.wait_until(lambda: site.django(IDLE), seconds=240)
     source = folder / "source.wav"

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests import debian_redis, machines, postgres, swift
+from tests.faults.trainings import PREPARE
 from tests.machines import HOST, ROOT, Machine
 from tests.sounds import speech, wav_bytes
 
@@ -26,20 +27,6 @@ pytestmark = pytest.mark.slow
 
 PORT = "8000"
 GRACE_SECONDS = 10.0  # between a deployment's SIGTERM and its SIGKILL
-PREPARE = """
-from pathlib import Path
-from apps.accounts.models import User
-from apps.voices.services.consents import Terms, give_consent
-from apps.voices.services.recordings import add_recording
-from apps.voices.services.voices import create_voice
-user = User.objects.get(email="admin@localhost")
-voice = create_voice(workspace=user.workspaces.first(), user=user, name="Anna")
-terms = Terms("Anna Example", is_own_voice=True, speech=True, singing=True, commercial=False, expires_on=None)
-give_consent(voice=voice, user=user, terms=terms)
-for number, path in enumerate(paths):
-    add_recording(voice=voice, user=user, path=Path(path), name=f"{number}.wav")
-result = voice.pk
-"""
 TRAIN = """
 from apps.accounts.models import User
 from apps.voices.models import Voice
