@@ -50,7 +50,7 @@ def running(queue: str) -> QuerySet[Job]:
 def turns(queue: str) -> list[Turn]:
     """Return for each workspace that waits and is below its limit the job that it may start, the next one first."""
     waiting = {pk: (first, count) for pk, first, count in _grouped(due(queue), first=Min("pk"), count=Count("pk"))}
-    begun = dict(_grouped(due(queue).filter(attempt__gt=0), first=Min("pk")))
+    begun = dict(_grouped(due(queue).exclude(started_at=None), first=Min("pk")))
     busy = dict(_grouped(running(queue).filter(workspace__in=waiting), count=Count("pk")))
     shares = Share.objects.filter(queue=queue)
     now = shares.aggregate(now=Max("start"))["now"] or 0.0

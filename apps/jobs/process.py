@@ -24,27 +24,29 @@ import django_rq
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, connections
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.module_loading import autodiscover_modules
 from redis.exceptions import RedisError
 from rq.executions import Execution
 from rq.worker import Worker
 
-from apps.jobs import folders, presence, services
+from apps.jobs import folders, presence, services, worker
 from apps.jobs.lifeline import die_with_parent
-from apps.jobs.models import Job, Status
+from apps.jobs.models import ENDED, Job, Status
 from apps.jobs.resident import Resident
 from apps.jobs.vitals import Vitals
-from apps.jobs.worker import cache_now, too_long
 from ml.catalog import CONVERTERS
 
 log = logging.getLogger(__name__)
 # Seconds after its limit before a work-horse that does not listen is killed, or one whose job has been taken away.
 GRACE_SECONDS = 3.0
+# What it may take after the end of its job: a storage and a mail server that are slow have their own limits.
+FAREWELL_SECONDS = 30.0
 # A work-horse makes room for pages and for the worker that speaks for its life.
 NICENESS = 10
 # When a work-horse has had its day: what jobs leave behind, in memory or in a library's state, goes with it.
-CALLS_AT_MOST = 200
+JOBS_AT_MOST = 200
 GROWTH_BYTES = 1024**3
 # RQ waits for a job for 15 s less than this, and says that the worker lives each time: every second.
 _WORKER_TTL = 16
@@ -59,7 +61,7 @@ class ResidentWorker(Worker):
     """
 
     resident: Resident | None = None
-    claimed = False
+    claimed: tuple[int, int] | None = None  # the job that the work-horse was seen to run, and its attempt
     beaten_at = 0.0
     stray_since: float | None = None
     vitals: Vitals | None = None  # of make_worker's: what is told with each sign of life
@@ -95,7 +97,7 @@ class ResidentWorker(Worker):
         """Give the call to the work-horse, to a new one if need be."""
         os.environ["RQ_WORKER_ID"] = self.name
         self.beaten_at = time.monotonic()
-        self.claimed, self.stray_since = False, None
+        self.claimed, self.stray_since = None, None
         if self.resident is None or not self.resident.can_go_on:
             self.dismiss()
             connections.close_all()  # none may be shared with it
@@ -107,6 +109,8 @@ class ResidentWorker(Worker):
             self.resident = Resident.start(self.become_work_horse, self.carry_out)
             self.resident.order(order)
         self._horse_pid = self.resident.pid
+        if self._stop_requested:  # told to stop since the call was taken, when there was no work-horse to stop
+            self.kill_horse()
 
     def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
         """Wait until the work-horse has carried out its call, or has died over it."""
@@ -130,7 +134,7 @@ class ResidentWorker(Worker):
         """Set up the new process: it dies with this one, and makes room for pages."""
         die_with_parent(int(self.pid or 0))
         self.setup_work_horse_signals()  # type: ignore[no-untyped-call]
-        self._is_horse, self.carried_out = True, 0
+        self._is_horse = True
         os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
         gc.freeze()  # what was imported is there to stay: each look through it would take longer than a small job
         self.grown_from = memory_bytes()
@@ -139,6 +143,8 @@ class ResidentWorker(Worker):
         """Carry out one call in the work-horse; False when this was its last."""
         call_id, queue_name, execution_id = order.split()
         reseed()
+        worker.belong_to(None)
+        begun = worker.jobs_begun
         call = self.job_class.fetch(call_id, connection=self.connection, serializer=self.serializer)
         queue = next(queue for queue in self.queues if queue.name == queue_name)
         execution = Execution.fetch(execution_id, call_id, connection=self.connection)
@@ -146,11 +152,13 @@ class ResidentWorker(Worker):
         self.perform_job(call, queue, execution)
         connections.close_all()
         self.executions.clear()
-        self.carried_out += 1
+        worker.belong_to(None)
+        if worker.jobs_begun == begun:  # there was nothing to do, and so is nothing to clear away
+            return True
         if self.vitals is not None:
-            self.vitals.tell_cache(cache_now())
+            self.vitals.tell_cache(worker.cache_now())
         free_memory()
-        return self.carried_out < CALLS_AT_MOST and memory_bytes() - self.grown_from < GROWTH_BYTES
+        return worker.jobs_begun < JOBS_AT_MOST and memory_bytes() - self.grown_from < GROWTH_BYTES
 
     def maintain_heartbeats(self, job: Any, execution: Any) -> None:
         """Look after the work-horse, every second; neither an absent Redis nor an absent database stops it."""
@@ -166,8 +174,12 @@ class ResidentWorker(Worker):
 
     def own_job(self) -> Job | None:
         """Return the job that stands in the books as run by this worker."""
+        return self.own_jobs().first()
+
+    def own_jobs(self) -> QuerySet[Job]:
+        """Return the jobs that stand so, the newest first; an earlier one is there while it could not be settled."""
         mine = Job.objects.filter(queue__in=self.queue_names(), status=Status.RUNNING, worker=self.name)
-        return mine.select_related("workspace").first()
+        return mine.select_related("workspace").order_by("-started_at")
 
     def watch(self) -> None:
         """Say that the job is alive; kill the work-horse that overran its limit, does not stop, or lost its job."""
@@ -175,13 +187,16 @@ class ResidentWorker(Worker):
         row = self.own_job()
         if row is None:
             # Not claimed yet; or it was this worker's, and has been ended or given to another, and the work-horse does
-            # not notice.
-            if self.claimed:
+            # not notice. What it ended itself it may finish: letters are written after that.
+            if self.claimed is not None:
                 self.stray_since = self.stray_since or now
-                if now - self.stray_since > GRACE_SECONDS:
+                pk, attempt = self.claimed
+                by_itself = Job.objects.filter(pk=pk, attempt=attempt, status__in=ENDED, cancel_requested_at=None)
+                patience = FAREWELL_SECONDS if by_itself.exists() else GRACE_SECONDS
+                if now - self.stray_since > patience:
                     self.kill_horse()
             return
-        self.claimed, self.stray_since = True, None
+        self.claimed, self.stray_since = (row.pk, row.attempt), None
         if self.vitals is not None:
             self.vitals.job = str(row.code)
         if now - self.beaten_at >= settings.JOB_HEARTBEAT_SECONDS:
@@ -217,11 +232,10 @@ class ResidentWorker(Worker):
 
     def settle(self) -> None:
         """Return the job of a dead work-horse to the queue, or end it; remove what its attempt left on the disk."""
-        row = self.own_job()
-        if row is not None:
+        for row in self.own_jobs():
             shutil.rmtree(folders.folder_of(row.code) / f"run-{row.attempt}", ignore_errors=True)
             if self.has_overrun(row):
-                services.end(row.pk, status=Status.FAILED, message=too_long(row), attempt=row.attempt)
+                services.end(row.pk, status=Status.FAILED, message=worker.too_long(row), attempt=row.attempt)
             else:
                 services.hand_back(row, reason="It was interrupted and goes on where it was.")
         folders.tidy()

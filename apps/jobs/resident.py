@@ -7,12 +7,14 @@ the next order, which a process for each order cannot offer.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+log = logging.getLogger(__name__)
 _MORE, _LAST = b"+", b"-"
 
 
@@ -44,6 +46,8 @@ class Resident:
                 prepare()
                 _serve(orders_there, answers_there, carry_out)
                 status = 0
+            except BaseException:
+                log.exception("the work-horse fails")
             finally:
                 os._exit(status)
         with contextlib.suppress(PermissionError, ProcessLookupError):
@@ -64,6 +68,7 @@ class Resident:
         """Wait until the order is carried out (None), or return the wait status of the process that died over it."""
         # Not the pipe's end alone: what the process started may hold it open after its death.
         ready, _, _ = select.select([self._answers, self._life], [], [])
+        signal.alarm(0)  # whoever limits this wait by an alarm must not interrupt what can be read only once
         answer = os.read(self._answers, 1) if self._answers in ready else b""
         if answer:
             self._leaving = answer == _LAST

@@ -118,7 +118,7 @@ def _claim_turn(queue: str, turn: line.Turn, worker: str) -> Job | None:
     with transaction.atomic():
         if turn.limit:
             # Two workers that both count one too few would both start a job: counted under the workspace's lock.
-            Workspace.objects.select_for_update().get(pk=turn.workspace)
+            Workspace.objects.select_for_update(no_key=True).get(pk=turn.workspace)
             if line.running(queue).filter(workspace=turn.workspace).count() >= turn.limit:
                 return None
         job = claim(turn.job, worker=worker)
@@ -189,9 +189,10 @@ def end(job_pk: int, *, status: Status, message: str = "", error_id: str = "", a
         _forget_checkpoint(job)
         publish(job)
         announce(job, status)
-        transaction.on_commit(lambda: letters.tell(job))
-        transaction.on_commit(lambda: _count_end(job))
-    _call_for_the_next(job)
+        # None of these may undo what is committed, nor keep the others from their turn.
+        transaction.on_commit(lambda: _call_for_the_next(job), robust=True)
+        transaction.on_commit(lambda: _count_end(job), robust=True)
+        transaction.on_commit(lambda: letters.tell(job), robust=True)
     log.info("job %s: %s %s after attempt %s %s", job.code, job.kind, status, job.attempt, error_id)
     return True
 
@@ -208,7 +209,7 @@ def _call_for_the_next(job: Job) -> None:
     """Call a worker where the end of a job lets its workspace's next one start: earlier calls found it at its limit."""
     limit = settings.JOBS_PER_WORKSPACE if job.workspace.job_limit is None else job.workspace.job_limit
     if limit and job.attempt and line.due(job.queue).filter(workspace=job.workspace_id).exists():
-        transaction.on_commit(lambda: enqueue(job))
+        enqueue(job)
 
 
 def _forget_checkpoint(job: Job) -> None:
@@ -216,7 +217,7 @@ def _forget_checkpoint(job: Job) -> None:
     if name:
         Job.objects.filter(pk=job.pk).update(checkpoint="")
         transaction.on_commit(lambda: default_storage.delete(name), robust=True)
-    transaction.on_commit(lambda: remove_folder(job.code))
+    transaction.on_commit(lambda: remove_folder(job.code), robust=True)
 
 
 def cancel(job: Job) -> bool:
@@ -281,7 +282,7 @@ def retry(job: Job, *, what: str, error_id: str) -> bool:
         )
         if back:
             publish(job)
-            _call_for_the_next(job)
+            transaction.on_commit(lambda: _call_for_the_next(job), robust=True)
             announce(job, Status.QUEUED)
     if not back:
         # Asked to stop meanwhile, or not this attempt's any more: then this changes nothing either.
@@ -303,6 +304,7 @@ def requeue(job: Job) -> bool:
             progress=0.0,
             cancel_requested_at=None,
             ended_at=None,
+            started_at=None,
             retries=0,
             checkpoint_attempt=F("attempt"),
         )

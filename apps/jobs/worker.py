@@ -64,10 +64,15 @@ def task(body: Body) -> services.Task:
     return perform
 
 
+jobs_begun = 0  # in this process: a call that finds no job leaves nothing behind
+
+
 def work(queue: str) -> None:
     """What a call in a queue does: take the job whose turn it is, if any, and carry it out within its time limit."""
     job = services.claim_next(queue, worker=os.environ["RQ_WORKER_ID"])
     if job is not None:
+        global jobs_begun
+        jobs_begun += 1
         body: Body = import_string(job.task).__wrapped__
         with UnixSignalDeathPenalty(job.time_limit, JobTimeoutException):  # type: ignore[no-untyped-call]
             carry_out(job, body)
@@ -118,11 +123,11 @@ def _fail(run: Run, error: Exception) -> None:
         run.end(Status.FAILED, message=f"Something went wrong on our side (error {error_id}).", error_id=error_id)
 
 
-def belong_to(job: Job) -> None:
-    """Let all that is logged from here on carry the job, its workspace and the request that it came from."""
-    logs.job.set(str(job.code))
-    logs.workspace.set(job.workspace.slug)
-    logs.request_id.set(job.request_id or logs.NOBODY)
+def belong_to(job: Job | None) -> None:
+    """Let all that is logged from here on carry the job, its workspace and the request it came from, or nobody's."""
+    logs.job.set(str(job.code) if job else logs.NOBODY)
+    logs.workspace.set(job.workspace.slug if job else logs.NOBODY)
+    logs.request_id.set((job and job.request_id) or logs.NOBODY)
 
 
 def too_long(job: Job) -> str:
@@ -243,6 +248,25 @@ class Run:
         It is kept until ``expires_at``, or as long as its job. Raises ``Cancelled`` when the job is no longer this
         attempt's.
         """
+        artifact = self.store(path, kind=kind, name=name, content_type=content_type, data=data, expires_at=expires_at)
+        with self.stored([artifact]), self.guarded():
+            self.record(artifact)
+        return artifact
+
+    def store(
+        self,
+        path: Path,
+        *,
+        kind: Artifact.Kind,
+        name: str,
+        content_type: str,
+        data: dict[str, Any] | None = None,
+        expires_at: datetime | None = None,
+    ) -> Artifact:
+        """Put a file into the storage, and return the row that ``record`` is to write: the first half of ``keep``.
+
+        It may take long, so it is done outside of any transaction, and inside ``stored``.
+        """
         with path.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
         artifact = Artifact(
@@ -258,19 +282,29 @@ class Run:
         )
         with path.open("rb") as handle:
             artifact.file.save(path.name, File(handle), save=False)
-        try:
-            with self.guarded():
-                earlier = Artifact.objects.filter(job=self.job, kind=kind, name=artifact.name).first()
-                if earlier is not None:
-                    earlier.delete()
-                    replaced = earlier.file
-                    transaction.on_commit(lambda: replaced.delete(save=False), robust=True)
-                artifact.save()
-                publish(self.job)
-        except BaseException:
-            artifact.file.delete(save=False)
-            raise
         return artifact
+
+    def record(self, artifact: Artifact) -> None:
+        """Write the row of a stored file, in the caller's transaction; that of an earlier one goes with its file."""
+        earlier = Artifact.objects.filter(job=self.job, kind=artifact.kind, name=artifact.name).first()
+        if earlier is not None:
+            earlier.delete()
+            replaced = earlier.file
+            transaction.on_commit(lambda: replaced.delete(save=False), robust=True)
+        artifact.save()
+        publish(self.job)
+
+    @contextlib.contextmanager
+    def stored(self, artifacts: list[Artifact]) -> Iterator[None]:
+        """Remove the files of these artifacts again when what is inside fails and no row names them."""
+        try:
+            yield
+        except BaseException:
+            for artifact in artifacts:
+                # Asked, as the rows may be there all the same: the answer to a commit can be lost.
+                if not Artifact.objects.filter(file=artifact.file.name).exists():
+                    artifact.file.delete(save=False)
+            raise
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:

@@ -51,10 +51,9 @@ def erase_due(seconds: float = ROUND_SECONDS) -> int:
             continue
         try:
             gone += _go_on(report, until)
-        except OSError:
-            log.exception(
-                "erasure of workspace %s: a file could not be removed, it goes on later", report.workspace_code
-            )
+        except Exception:
+            # One that cannot be gone on with keeps no other from its turn, and is tried again in each round.
+            log.exception("erasure of workspace %s stands, it goes on later", report.workspace_code)
         finally:
             ErasureReport.objects.filter(pk=report.pk).update(held_until=None)
         if time.monotonic() >= until:

@@ -51,32 +51,43 @@ def run_conversion(run: Run) -> None:
 
 
 def _keep(run: Run, conversion: Conversion, result: ConvertResult, preview: Path | None) -> None:
-    entry = FORMATS[conversion.options["format"]]
-    with run.result():
-        _require_consent(conversion.voice)
-        expires_at = expiry_of(conversion.workspace)
-        run.keep(
-            result.path,
-            kind=Artifact.Kind.AUDIO,
-            name=safe_name(f"{_stem(conversion)} - {conversion.voice.name}.{entry.suffix}"),
-            content_type=entry.content_type,
-            data={
-                "sample_rate": result.sample_rate,
-                "samples": result.samples,
-                "channels": result.channels,
-                "seconds": result.samples / result.sample_rate,
-                "peaks": result.result_peaks,
-            },
-            expires_at=expires_at,
-        )
+    # The files first, which may take long; rows and the job's end then come in one short transaction.
+    kept: list[Artifact] = []
+    with run.stored(kept):
+        kept.append(_store_result(run, conversion, result))
         if preview is not None:
+            expires_at = kept[0].expires_at
             kind = Artifact.Kind.SAMPLE
-            run.keep(preview, kind=kind, name="source.flac", content_type="audio/flac", expires_at=expires_at)
-        Conversion.objects.filter(pk=conversion.pk).update(
-            metrics={**result.metrics, "pitch_semitones": result.pitch},
-            curves={**result.curves, "source_peaks": result.source_peaks},
-            compute_seconds=result.seconds,
-        )
+            kept.append(
+                run.store(preview, kind=kind, name="source.flac", content_type="audio/flac", expires_at=expires_at)
+            )
+        with run.result():
+            _require_consent(conversion.voice)
+            for artifact in kept:
+                run.record(artifact)
+            Conversion.objects.filter(pk=conversion.pk).update(
+                metrics={**result.metrics, "pitch_semitones": result.pitch},
+                curves={**result.curves, "source_peaks": result.source_peaks},
+                compute_seconds=result.seconds,
+            )
+
+
+def _store_result(run: Run, conversion: Conversion, result: ConvertResult) -> Artifact:
+    entry = FORMATS[conversion.options["format"]]
+    return run.store(
+        result.path,
+        kind=Artifact.Kind.AUDIO,
+        name=safe_name(f"{_stem(conversion)} - {conversion.voice.name}.{entry.suffix}"),
+        content_type=entry.content_type,
+        data={
+            "sample_rate": result.sample_rate,
+            "samples": result.samples,
+            "channels": result.channels,
+            "seconds": result.samples / result.sample_rate,
+            "peaks": result.result_peaks,
+        },
+        expires_at=expiry_of(conversion.workspace),
+    )
 
 
 def _require_consent(voice: Voice) -> None:

@@ -56,7 +56,9 @@ def _keep_takes(run: Run, recording: Recording, found: Sequence[TakeInfo], same_
             earlier.delete()
             Take.objects.bulk_create(takes)
     except BaseException:
-        remove(str(take.file.name) for take in takes)
+        # Asked, as the rows may be there all the same: the answer to a commit can be lost.
+        names = {str(take.file.name) for take in takes}
+        remove(names - set(Take.objects.filter(file__in=names).values_list("file", flat=True)))
         raise
 
 
@@ -177,7 +179,8 @@ def _keep_model(run: Run, model: VoiceModel, result: TrainResult) -> None:
                 active=not voice.models.filter(active=True).exists(),
             )
     except BaseException:
-        remove([name])
+        if not VoiceModel.objects.filter(file=name).exists():  # as with takes
+            remove([name])
         raise
 
 
