@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.db.models import FileField
 from django.test import Client
 from django.urls import reverse
 
@@ -47,6 +48,21 @@ def test_its_pages_answer_without_inline_code(model: Any, staff: Client) -> None
         answer = staff.get(address)
         assert answer.status_code == 200, address
         assert not re.search(r"<script(?![^>]*(?:\bsrc=|application/json))", answer.content.decode()), address
+
+
+@pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.label)
+def test_files_are_named_and_not_handed_out(model: Any, staff: Client) -> None:
+    files = [field.name for field in model._meta.fields if isinstance(field, FileField)]
+    if not files:
+        return
+    rows = list(model.objects.all())
+    held = next((row for row in rows if any(getattr(row, name) for name in files)), rows[0])
+    address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[held.pk])
+    page = staff.get(address).content.decode()
+    for name in files:
+        file = getattr(held, name)
+        assert f'name="{name}"' not in page
+        assert not file or (file.name in page and f'href="{file.url}' not in page)
 
 
 def test_the_audit_log_cannot_be_changed_by_staff(staff: Client) -> None:

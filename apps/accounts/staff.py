@@ -4,11 +4,13 @@ was done to something of a workspace, in that workspace's audit log as ``staff.<
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.db.models import Model, QuerySet
+from django.db.models import FileField, Model, QuerySet
 from django.http import HttpRequest
 
 from apps.accounts import services
@@ -30,8 +32,32 @@ def workspace_of(row: Any) -> Workspace | None:
     return None if nearer is None else workspace_of(nearer)
 
 
+@cache
+def _stored_name(field: str) -> Callable[[Any], str]:
+    """Return a column that shows where a file is stored, as text: a link would hand it out, past who may have it."""
+
+    @admin.display(description=field)
+    def stored_name(row: Any) -> str:
+        return str(getattr(row, field).name or "-")
+
+    return stored_name
+
+
 class StaffAdmin(Admin):
-    """The admin of a model, whose changes are all written down."""
+    """The admin of a model, whose changes are all written down, and whose files it does not hand out."""
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """Show files by their stored names."""
+        files, others = self._files(), super().get_readonly_fields(request, obj)
+        return [field for field in others if field not in files] + [_stored_name(name) for name in files]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """Leave the file fields themselves out: they would be links, or inputs."""
+        files = self._files()
+        return [field for field in super().get_fields(request, obj) if field not in files]
+
+    def _files(self) -> list[str]:
+        return [field.name for field in self.model._meta.fields if isinstance(field, FileField)]
 
     def record(self, request: HttpRequest, row: Model, what: str, **data: Any) -> None:
         """Write one line of the workspace's audit log: ``what`` as one word, ``data`` as JSON values."""

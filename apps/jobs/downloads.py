@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 256 * 1024
 LONGEST_NAME = 150  # characters; file systems end at 255 bytes
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)  # longer numbers name no byte of any file
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')
 
 

@@ -99,6 +99,7 @@ def _webhooks() -> Iterator[Metric]:
         count = Delivery.objects.filter(status=status).count()
         yield GaugeMetricFamily(f"{PREFIX}webhooks_{status}", f"Deliveries {what}.", value=count)
     due = Delivery.objects.filter(status=Outbox.WAITING, endpoint__enabled=True, next_attempt_at__lte=timezone.now())
+    due = due.filter(endpoint__workspace__deleted_at=None)  # as the courier does
     first = due.aggregate(since=Min("next_attempt_at"))["since"]
     overdue = (timezone.now() - first).total_seconds() if first else 0.0
     yield GaugeMetricFamily(

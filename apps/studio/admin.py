@@ -3,10 +3,11 @@ from __future__ import annotations
 from django.contrib import admin
 from django.http import HttpRequest
 
+from apps.accounts.staff import StaffAdmin
 from apps.studio.models import Conversion, ConversionPreset, Source
 
 
-class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
+class ReadOnly(StaffAdmin):
     """Rows that staff look at, but that only the site itself writes and deletes, with their files."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

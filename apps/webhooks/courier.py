@@ -48,17 +48,22 @@ class Sent:
 
 
 def claim(*, room: int) -> list[Delivery]:
-    """Make at most ``room`` due deliveries this courier's, fairly: the endpoint that waits longest comes first."""
+    """Make at most ``room`` due deliveries this courier's, fairly: the endpoint that waits longest comes first.
+
+    Those that have failed of late come after all others, and hold half of the room at most, however many they are.
+    """
     now = timezone.now()
-    busy_endpoints, busy_workspaces = _under_way()
+    busy_endpoints, busy_workspaces, failing_busy = _under_way()
     taken: list[int] = []
     due = _due()
-    waiting = due.values_list("endpoint_id", "endpoint__workspace_id").annotate(first=Min("next_attempt_at"))
-    for endpoint_pk, workspace_pk, _ in waiting.order_by("first"):
+    columns = ("endpoint_id", "endpoint__workspace_id", "endpoint__failing_since")
+    waiting = due.values_list(*columns).annotate(first=Min("next_attempt_at"))
+    for endpoint_pk, workspace_pk, failing, _ in sorted(waiting, key=lambda row: (row[2] is not None, row[3])):
         free = min(
             room - len(taken),
             OF_AN_ENDPOINT - busy_endpoints[endpoint_pk],
             OF_A_WORKSPACE - busy_workspaces[workspace_pk],
+            AT_ONCE // 2 - failing_busy if failing else AT_ONCE,
         )
         if free <= 0:
             continue
@@ -70,6 +75,7 @@ def claim(*, room: int) -> list[Delivery]:
                 taken.append(pk)
                 busy_endpoints[endpoint_pk] += 1
                 busy_workspaces[workspace_pk] += 1
+                failing_busy += failing is not None
     return list(Delivery.objects.select_related("endpoint__workspace").filter(pk__in=taken))
 
 
@@ -80,11 +86,11 @@ def _due() -> QuerySet[Delivery]:
     return rows.filter(endpoint__enabled=True, endpoint__workspace__deleted_at=None)
 
 
-def _under_way() -> tuple[Counter[int], Counter[int]]:
-    """Return how many deliveries of each endpoint and of each workspace are being sent now, by whomever."""
+def _under_way() -> tuple[Counter[int], Counter[int], int]:
+    """Return how many deliveries are being sent now: of each endpoint, of each workspace, of all that fail of late."""
     claimed = Delivery.objects.filter(status=Status.WAITING, claimed_until__gt=timezone.now())
-    pairs = list(claimed.values_list("endpoint_id", "endpoint__workspace_id"))
-    return Counter(pair[0] for pair in pairs), Counter(pair[1] for pair in pairs)
+    rows = list(claimed.values_list("endpoint_id", "endpoint__workspace_id", "endpoint__failing_since"))
+    return Counter(row[0] for row in rows), Counter(row[1] for row in rows), sum(row[2] is not None for row in rows)
 
 
 def release(delivery: Delivery) -> None:

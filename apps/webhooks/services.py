@@ -33,6 +33,7 @@ RETRY_AFTER = (
 )
 OVERLAP = timedelta(hours=24)  # how long an earlier secret signs beside a new one
 REPLAYED_AT_ONCE = 1000
+TESTS_WAITING = 10  # of one endpoint
 KEPT_FOR = timedelta(days=30)
 REMOVED_AT_ONCE, REMOVED_IN_A_ROUND = 500, 20_000
 
@@ -136,6 +137,8 @@ def send_test(*, endpoint: Endpoint, user: User) -> Delivery:
     """Put a test event into the outbox. It is tried once: who presses the button looks at what comes of it."""
     if not endpoint.enabled:
         raise Refused("Switch the endpoint on first.", status=409)
+    if endpoint.deliveries.filter(event=catalog.TEST, status=Status.WAITING).count() >= TESTS_WAITING:
+        raise Refused(f"{TESTS_WAITING} test events wait to be sent; see what comes of them first.", status=429)
     now = timezone.now()
     data = {"endpoint": endpoint.code, "message": "If you can read this, the endpoint works."}
     with transaction.atomic():
@@ -163,7 +166,8 @@ def replay_failed(*, endpoint: Endpoint, user: User, since: datetime) -> int:
     """Send again what failed for good since then, the oldest first, at most ``REPLAYED_AT_ONCE``; say how many."""
     if not endpoint.enabled:
         raise Refused("Switch the endpoint on first.", status=409)
-    failed = endpoint.deliveries.filter(status=Status.FAILED, created_at__gte=since).order_by("created_at", "pk")
+    failed = endpoint.deliveries.filter(status=Status.FAILED, ended_at__gte=since).exclude(event=catalog.TEST)
+    failed = failed.order_by("created_at", "pk")
     with transaction.atomic():
         count = _send_again(Q(pk__in=list(failed.values_list("pk", flat=True)[:REPLAYED_AT_ONCE])))
         _audit(endpoint, user, "replayed", {"since": since.isoformat(), "count": count})
@@ -175,7 +179,9 @@ def _send_again(which: Q) -> int:
     now = timezone.now()
     Delivery.objects.filter(which, status=Status.WAITING).update(next_attempt_at=now)
     ended = Delivery.objects.filter(which, ~Q(status=Status.WAITING))
-    return ended.update(status=Status.WAITING, retries=0, next_attempt_at=now, claimed_until=None, ended_at=None)
+    again = {"status": Status.WAITING, "next_attempt_at": now, "claimed_until": None, "ended_at": None}
+    tests = ended.filter(event=catalog.TEST).update(retries=len(RETRY_AFTER), **again)  # once, as ever
+    return tests + ended.exclude(event=catalog.TEST).update(retries=0, **again)
 
 
 def tidy() -> int:

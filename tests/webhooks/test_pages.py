@@ -169,8 +169,11 @@ def test_all_that_failed_since_then_is_sent_again_and_no_more_than_a_thousand(
     other = make_endpoint("https://example.com/")
     many(other, 1)
     old = many(endpoint, 2)
-    Delivery.objects.filter(pk__in=[row.pk for row in old]).update(created_at=timezone.now() - timedelta(hours=2))
-    many(endpoint, 3)
+    Delivery.objects.filter(pk__in=[row.pk for row in old]).update(ended_at=timezone.now() - timedelta(hours=2))
+    # What fails for good now was made two days ago: its tries took as long.
+    recent = many(endpoint, 3)
+    Delivery.objects.filter(pk__in=[row.pk for row in recent]).update(created_at=timezone.now() - timedelta(hours=42))
+    many(endpoint, 1, event="webhook.test")
     many(endpoint, 1, status=Status.DELIVERED)
     here = f"{HERE}{endpoint.code}/replay/"
     page = admin.post(here, {"since": "1"}, follow=True)
@@ -180,7 +183,7 @@ def test_all_that_failed_since_then_is_sent_again_and_no_more_than_a_thousand(
     many(endpoint, 1100)
     page = admin.post(here, {"since": "24"}, follow=True)
     assert "Press it once more" in page.content.decode()
-    assert endpoint.deliveries.filter(status=Status.FAILED).count() == 2 + 1100 - 1000
+    assert endpoint.deliveries.filter(status=Status.FAILED).count() == 2 + 1 + 1100 - 1000
     assert not Delivery.objects.filter(pk__in=[row.pk for row in old], status=Status.FAILED).exists()
     assert admin.post(here, {"since": "7"}).status_code == 422
     counts = AuditEvent.objects.filter(action="webhook.replayed").order_by("pk").values_list("data__count", flat=True)
