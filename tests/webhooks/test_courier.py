@@ -19,7 +19,7 @@ from django.core import mail
 from django.db import connection, transaction
 from django.utils import timezone
 
-from apps.accounts.models import AuditEvent
+from apps.accounts.models import AuditEvent, Workspace
 from apps.jobs.lifeline import die_with_parent
 from apps.webhooks import courier, sending, services
 from apps.webhooks.courier import Courier
@@ -282,6 +282,22 @@ def test_without_the_bounds_it_would_hold_up_everybody(
         running.stopping = True
         thread.join(20)
         assert not thread.is_alive()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_however_many_fail_half_the_room_is_for_those_that_do_not(endpoint: Endpoint, make_endpoint: Make) -> None:
+    """One person may own many workspaces, each with receivers that never answer."""
+    for number in range(courier.AT_ONCE):
+        owner = Workspace.objects.create(name=f"Other {number}", slug=f"other-{number}")
+        failing = make_endpoint(f"http://127.0.0.1:1/{number}", workspace=owner, failing_since=timezone.now())
+        announce(failing, 3)
+    announce(endpoint, 1)  # the youngest of all
+    claimed = courier.claim(room=courier.AT_ONCE)
+    assert claimed and endpoint.pk in {delivery.endpoint_id for delivery in claimed}
+    assert len(claimed) == courier.AT_ONCE // 2 + 1
+    assert courier.claim(room=courier.AT_ONCE) == [], "half the room is kept free"
+    announce(endpoint, 1)
+    assert [delivery.endpoint_id for delivery in courier.claim(room=courier.AT_ONCE)] == [endpoint.pk]
 
 
 def test_one_workspace_gets_its_share_and_no_more(endpoint: Endpoint, make_endpoint: Make, charlies: Any) -> None:
