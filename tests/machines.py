@@ -66,9 +66,10 @@ class Machine:
 
     def stop(self, command: str, *, seconds: float) -> float:
         """Ask a process to stop (SIGTERM), as a deployment does; return how long it took. Fails after `seconds`."""
-        began, process = time.monotonic(), self.processes.pop(command)
+        began, process = time.monotonic(), self.processes[command]
         process.terminate()
         process.wait(seconds)
+        del self.processes[command]
         return time.monotonic() - began
 
 
@@ -113,6 +114,7 @@ def _machine(number: int, environment: Mapping[str, str]) -> Iterator[Machine]:
     name, address, wire = f"vcmachine{number}", f"{NETWORK}.{10 + number}", f"vcwire{number}"
     folder = Path(tempfile.mkdtemp(prefix="vcm-"))
     _ip("netns", "del", name, check=False)
+    _ip("link", "del", wire, check=False)
     _ip("netns", "add", name)
     machine = Machine(name, address, folder, environment)
     try:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -41,23 +43,35 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, every: float | None, **options: Any) -> None:
         """Do one round of everything, then, if asked, go on: lost jobs each time, the rest every ten minutes."""
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         if every is None:
             for duty in OFTEN + SELDOM:
                 duty()
             return
+        over = Over()
+        signal.signal(signal.SIGTERM, over.stop)
         seldom_at = float("-inf")
-        try:
-            while True:
+        with contextlib.suppress(KeyboardInterrupt):
+            while not over.said:
                 do_round(OFTEN)
                 if time.monotonic() - seldom_at >= SELDOM_SECONDS:
                     for duty in SELDOM:
                         do_round((duty,))
                         do_round(OFTEN)  # what housekeeping takes, nobody's lost job waits for
+                        if over.said:
+                            return
                     seldom_at = time.monotonic()
                 time.sleep(every)
-        except KeyboardInterrupt:
-            return
+
+
+class Over:
+    """The wish that it ends: it interrupts what is done, and is remembered where a library swallows interruptions."""
+
+    said = False
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Hear a signal."""
+        self.said = True
+        raise KeyboardInterrupt
 
 
 def do_round(duties: tuple[Callable[[], Any], ...]) -> None:
