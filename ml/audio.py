@@ -17,6 +17,7 @@ import soxr
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
+from ml import whole
 from ml.errors import AudioError
 
 Samples = NDArray[np.float32]
@@ -76,8 +77,9 @@ def read_span(path: Path, start: int, end: int) -> Samples:
 
 def save(path: Path, samples: Samples, sample_rate: int, subtype: str = "PCM_24") -> None:
     """Writes mono `samples` atomically as WAV or FLAC, by the suffix of `path`."""
-    with atomic(path) as part:
-        soundfile.write(part, samples, sample_rate, subtype=subtype)
+    container = "FLAC" if path.suffix == ".flac" else "WAV"
+    with atomic(path) as part, whole.create(part, sample_rate, 1, subtype, container) as file:
+        file.write(samples)
 
 
 def resample(samples: Samples, rate: int, wanted: int) -> Samples:

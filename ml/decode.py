@@ -240,14 +240,15 @@ class _Sink:
         self._put(samples.T, last=False)
 
     def _open(self, rate: int, channels: int) -> None:
-        import soundfile
         import soxr
+
+        from ml import whole
 
         wanted = self.sample_rate or rate
         if wanted != rate:
             self.resampler = soxr.ResampleStream(rate, wanted, channels, dtype="float32")
         flac = self.out.suffix == ".flac"
-        self.file = soundfile.SoundFile(
+        self.file = whole.Writer(
             self.out,
             "w",
             samplerate=wanted,
@@ -267,15 +268,24 @@ class _Sink:
         """Flushes the resampler and the file."""
         import numpy as np
 
+        from ml import whole
+
         if self.file is not None:
             self._put(np.zeros((0, self.file.channels), np.float32), last=True)
             self.file.close()
+            whole.require(self.out, self.file.written)
 
 
 def _child() -> int:
     request = json.load(sys.stdin)
     limits = Limits(**request["limits"])
-    for library in ("av", "numpy", "soundfile", "soxr"):  # before the limits, so that all of them is for the file
+    for library in (
+        "av",
+        "numpy",
+        "soundfile",
+        "soxr",
+        "ml.whole",
+    ):  # before the limits, so that all of them is for the file
         import_module(library)
     _restrict(limits)
     sink = _Sink(Path(request["out"]), request["sample_rate"], request["mono"]) if request["out"] else None

@@ -8,9 +8,9 @@ from typing import Any
 
 import av
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
+from ml import whole
 from ml.audio import atomic
 
 Samples = NDArray[np.float32]
@@ -54,7 +54,7 @@ def _write_exact(
     path: Path, kind: str, sample_rate: int, channels: int, blocks: Iterable[Samples], tags: Mapping[str, str]
 ) -> None:
     container, subtype = _SOUNDFILE[kind]
-    with soundfile.SoundFile(path, "w", sample_rate, channels, subtype, format=container) as file:
+    with whole.create(path, sample_rate, channels, subtype, container) as file:
         file.title, file.software, file.comment = tags["title"], tags["encoder"], tags["comment"]
         if "artist" in tags:  # the library takes no empty string
             file.artist = tags["artist"]

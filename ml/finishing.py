@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ml import loudness
+from ml import loudness, whole
 from ml.audio import LIMIT_REACH, Samples, blocks, describe, limit
 from ml.converters.base import Report
 
@@ -24,7 +24,7 @@ def mix(source: Path, rendered: Path, path: Path, rate: int, wanted: int, report
     _, _, channels = describe(source)
     pan = Panorama(source, rate) if channels == 2 else None
     loudest = 0.0
-    with soundfile.SoundFile(path, "w", rate, channels, "FLOAT", format="WAV") as file:
+    with whole.create(path, rate, channels, "FLOAT", "WAV") as file:
         for block in blocks(rendered, rate):
             done = file.tell()
             report(done / wanted, "Mixing")

@@ -10,10 +10,9 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from ml import f0
+from ml import f0, whole
 from ml.audio import Samples, blocks, frame_levels, read_span
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE
 from ml.converters.base import Report
@@ -40,7 +39,7 @@ def listen(
     content encoder was trained on noisy speech, and finds fewer phones in a cleaned one.
     """
     levels = [np.full(1, LOUDNESS_FLOOR_DB, np.float32)]
-    with soundfile.SoundFile(scratch, "w", ANALYSIS_RATE, 1, "FLOAT", format="WAV") as file:
+    with whole.create(scratch, ANALYSIS_RATE, 1, "FLOAT", "WAV") as file:
         for part in blocks(source, ANALYSIS_RATE):
             file.write(part)
             levels.append(frame_levels(part, ANALYSIS_RATE))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import scipy.signal
-import soundfile
 from numpy.typing import NDArray
 
+from ml import whole
 from ml.activity import pauses
 from ml.audio import Samples, fit, read_span
 from ml.catalog import PRESETS
@@ -68,7 +68,7 @@ def render(
     parts = _faded(_pieces(voice, heard, target, options, rate, report, threads), FADE * rate // FRAME_RATE)
     if options.high_pass:
         parts = _without_rumble(parts, target, rate)
-    with soundfile.SoundFile(path, "w", rate, 1, "FLOAT", format="WAV") as file:
+    with whole.create(path, rate, 1, "FLOAT", "WAV") as file:
         for part in parts:
             file.write(part[: total - file.tell()])
         file.write(np.zeros(total - file.tell(), np.float32))
