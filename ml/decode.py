@@ -279,13 +279,8 @@ class _Sink:
 def _child() -> int:
     request = json.load(sys.stdin)
     limits = Limits(**request["limits"])
-    for library in (
-        "av",
-        "numpy",
-        "soundfile",
-        "soxr",
-        "ml.whole",
-    ):  # before the limits, so that all of them is for the file
+    # Before the limits, so that all of them is for the file.
+    for library in ("av", "numpy", "soundfile", "soxr"):
         import_module(library)
     _restrict(limits)
     sink = _Sink(Path(request["out"]), request["sample_rate"], request["mono"]) if request["out"] else None

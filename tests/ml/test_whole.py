@@ -51,7 +51,7 @@ def test_what_is_whole_passes(tmp_path: Path, frames: int, suffix: str, containe
     path = tmp_path / f"sound{suffix}"
     with whole.create(path, 24_000, 1, subtype, container) as file:
         file.write(np.linspace(-0.5, 0.5, frames, dtype=np.float32))
-    assert soundfile.info(path).frames == frames
+    assert len(soundfile.read(path)[0]) == frames
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
