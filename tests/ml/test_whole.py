@@ -45,7 +45,7 @@ def test_a_disk_that_ends_early_is_noticed_and_leaves_nothing(tmp_path: Path, ki
     assert not (tmp_path / cut).exists()
 
 
-@pytest.mark.parametrize("frames", [0, 1, 4095, 4096, 4097, 30_000])
+@pytest.mark.parametrize("frames", [1, 4095, 4096, 4097, 30_000])
 @pytest.mark.parametrize(("suffix", "container", "subtype"), [(".wav", "WAV", "FLOAT"), (".flac", "FLAC", "PCM_24")])
 def test_what_is_whole_passes(tmp_path: Path, frames: int, suffix: str, container: str, subtype: str) -> None:
     path = tmp_path / f"sound{suffix}"
