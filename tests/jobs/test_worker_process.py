@@ -94,7 +94,8 @@ def test_the_body_hears_of_a_cancel_and_stops_well_within_five_seconds(site: Sta
 def test_a_body_that_hears_nothing_is_killed_within_five_seconds_and_leaves_no_files(site: Stack) -> None:
     (pk,) = submit(site, "hear_nothing")
     code = under_way(site, pk)["code"]
-    assert (site.data / "jobs" / code / "run-1" / "half-made").exists()
+    half_made = site.data / "jobs" / code / "run-1" / "half-made"
+    site.wait_until(half_made.exists, seconds=10)
     assert site.django(CANCEL, pk=pk)
     job = until(site, pk, "cancelled")
     assert job["stopping"] < 5.0
