@@ -86,6 +86,10 @@ class Workspace(models.Model):
     retention_applied = models.PositiveSmallIntegerField(
         null=True, blank=True, editable=False
     )  # days, to what is there
+    # What its plan lets it hold; None is any number.
+    seats = models.PositiveIntegerField(null=True, blank=True)
+    voice_limit = models.PositiveIntegerField(null=True, blank=True)
+    storage_limit = models.PositiveBigIntegerField(null=True, blank=True)  # bytes
     warned_at = models.DateTimeField(null=True, blank=True, editable=False)  # the last letter about what expires
     warned_until = models.DateTimeField(null=True, blank=True, editable=False)  # what expires by then was in a letter
     members = models.ManyToManyField(User, through="Membership", related_name="workspaces")
@@ -184,6 +188,49 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.created_at:%Y-%m-%d %H:%M} {self.action} {self.target}"
+
+
+class Scope(models.TextChoices):
+    """What an API key may do at most; its owner's own role may allow less."""
+
+    READ = "read", "Read: look and download"
+    CREATE = "create", "Create: also upload, train and convert"
+    ADMIN = "admin", "Admin: also members, webhooks and deletions"
+
+    @property
+    def role(self) -> Role:
+        """The role whose rights the scope stands for."""
+        return {Scope.READ: Role.VIEWER, Scope.CREATE: Role.EDITOR, Scope.ADMIN: Role.ADMIN}[self]
+
+
+class ApiKey(models.Model):
+    """A program's way into one workspace, as the member who made it. Only the SHA-256 of the key is stored."""
+
+    code = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="api_keys")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=80)
+    scope = models.CharField(max_length=10, choices=Scope)
+    start = models.CharField(max_length=12)  # the key's first letters, by which people tell keys apart
+    key_hash = models.CharField(max_length=64, unique=True)
+    old_key_hash = models.CharField(max_length=64, unique=True, null=True, blank=True)  # before it was rotated
+    old_key_until = models.DateTimeField(null=True, blank=True)  # when the old one stops working
+    caps = models.JSONField(default=dict, blank=True)  # meter -> how much of it the key may use in a period
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.start}…)"
+
+    @property
+    def is_usable(self) -> bool:
+        """Say whether it still opens the workspace, as far as the key itself goes."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
 
 
 class ErasureReport(models.Model):

@@ -16,6 +16,8 @@ from ml import checkpoint
 from ml.engine import AudioError, Cancelled, Checkpoint, Engine, EngineError, TrainOptions, silent
 
 OPTIONS = TrainOptions(preset="fast", steps=60, save_seconds=0.0)
+# More steps than any machine makes while a test looks on, however late it is given its turn.
+ENDLESS = TrainOptions(steps=1_000_000, save_seconds=0.1, patience=0)
 
 
 class Power(Exception):
@@ -68,8 +70,7 @@ def _train_slowly(takes: list[Path], folder: Path) -> None:
     def slow(fraction: float, stage: str) -> None:
         time.sleep(0.02)
 
-    options = TrainOptions(steps=3000, save_seconds=0.1, patience=0)
-    _engine().train(takes, folder / "out.voice", options=options, workdir=folder / "work", report=slow)
+    _engine().train(takes, folder / "out.voice", options=ENDLESS, workdir=folder / "work", report=slow)
 
 
 def test_a_killed_process_loses_at_most_the_time_since_the_last_save(takes: list[Path], tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_a_killed_process_loses_at_most_the_time_since_the_last_save(takes: list
         _engine().train(
             takes,
             tmp_path / "out.voice",
-            options=TrainOptions(steps=3000, save_seconds=0.1, patience=0),
+            options=ENDLESS,
             workdir=tmp_path / "work",
             report=lambda fraction, stage: _stop_at_training(stage, starts),
         )

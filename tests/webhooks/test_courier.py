@@ -235,6 +235,20 @@ def test_an_attempt_that_was_given_up_for_lost_writes_nothing(endpoint: Endpoint
     assert (delivery.attempts, delivery.log.count()) == (2, 1)
 
 
+@contextmanager
+def delivering_here() -> Iterator[None]:
+    """Run a courier in a thread of this process, which ends with the test whatever becomes of it."""
+    running = Courier()
+    thread = threading.Thread(target=lambda: (running.run(), connection.close()))
+    thread.start()
+    try:
+        yield
+    finally:
+        running.stopping = True
+        thread.join(30)
+    assert not thread.is_alive()
+
+
 def test_a_receiver_that_never_answers_holds_up_nobody(
     endpoint: Endpoint, make_endpoint: Make, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,16 +259,11 @@ def test_a_receiver_that_never_answers_holds_up_nobody(
         announce(stuck, 40, event="job.failed")
         Delivery.objects.filter(endpoint=endpoint).delete()
         announce(endpoint, 40)
-        running = Courier()
-        thread = threading.Thread(target=lambda: (running.run(), connection.close()))
         begun = time.monotonic()
-        thread.start()
-        receiver.wait_for(40, seconds=30)
-        took = time.monotonic() - begun
-        held = len(slow.received)
-        running.stopping = True
-        thread.join(20)
-        assert not thread.is_alive()
+        with delivering_here():
+            receiver.wait_for(40, seconds=30)
+            took = time.monotonic() - begun
+            held = len(slow.received)
     # 40 wait for the slow one since before; had they their turn first, the quick ones would wait for a minute.
     assert held <= courier.OF_AN_ENDPOINT * (1 + took / 4.0)
     assert slow.most_at_once <= courier.OF_AN_ENDPOINT
@@ -264,24 +273,23 @@ def test_a_receiver_that_never_answers_holds_up_nobody(
 def test_without_the_bounds_it_would_hold_up_everybody(
     endpoint: Endpoint, make_endpoint: Make, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending.post, "__kwdefaults__", {"seconds": 3.0})
+    monkeypatch.setattr(sending.post, "__kwdefaults__", {"seconds": 60.0})
     monkeypatch.setattr(courier, "OF_AN_ENDPOINT", 1000)
     monkeypatch.setattr(courier, "OF_A_WORKSPACE", 1000)
+    let_go = threading.Event()
     with listening() as slow:
-        slow.behave = lambda handler: time.sleep(6)
+        slow.behave = lambda handler: let_go.wait(60)
         announce(make_endpoint(slow.url, events=["job.failed"]), 40, event="job.failed")
         Delivery.objects.exclude(endpoint__url=slow.url).delete()
-        running = Courier()
-        thread = threading.Thread(target=lambda: (running.run(), connection.close()))
-        thread.start()
-        slow.wait_for(courier.AT_ONCE)
-        announce(endpoint)
-        time.sleep(1.5)
-        assert receiver.received == []
-        receiver.wait_for(1)
-        running.stopping = True
-        thread.join(20)
-        assert not thread.is_alive()
+        with delivering_here():
+            try:
+                slow.wait_for(courier.AT_ONCE, seconds=30)
+                announce(endpoint)
+                time.sleep(1.5)
+                assert receiver.received == []
+            finally:
+                let_go.set()
+            receiver.wait_for(1, seconds=30)
 
 
 @pytest.mark.django_db(transaction=True)
