@@ -65,8 +65,10 @@ INSTALLED_APPS = [
     "csp",
     "django_htmx",
     "django_rq",
+    "ninja",
     "apps.accounts",
     "apps.webhooks",
+    "apps.billing",
     "apps.jobs",
     "apps.voices",
     "apps.studio",
@@ -226,6 +228,15 @@ JOBS_PER_WORKSPACE = env.int("JOBS_PER_WORKSPACE", default=4)  # of one queue at
 MODEL_CACHE_SIZE = env.int("MODEL_CACHE_SIZE", default=3)  # opened voices that a worker keeps; 0: as memory allows
 DEFAULT_CONVERTER = env.str("DEFAULT_CONVERTER", default="native")
 ENGINE_DEVICE = env.str("ENGINE_DEVICE", default="auto")
+
+# --- plans and money: without Stripe's keys the site runs, and staff assign plans ------------------------------------
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="")
+STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", default="")
+STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="")  # another server that speaks its API: tests and the demo
+STRIPE_TAX = env.bool("STRIPE_TAX", default=False)
+STRIPE_PROMOTION_CODES = env.bool("STRIPE_PROMOTION_CODES", default=False)
+# The plan of workspaces without a subscription.
+DEFAULT_PLAN = env.str("DEFAULT_PLAN", default="free" if STRIPE_SECRET_KEY else "unlimited")
 
 # --- webhooks: true lets them call machines that are not on the public internet --------------------------------------
 WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=False)

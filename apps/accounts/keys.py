@@ -113,7 +113,7 @@ def new_token() -> str:
 
 @transaction.atomic
 def rotate(*, key: ApiKey, user: User, overlap: timedelta) -> str:
-    """Give the key a new secret and return it; the old one works on for ``overlap``. Raises Refused (409) if revoked."""
+    """Give the key a new secret and return it; the old one works ``overlap`` longer. Raises Refused (409) if revoked."""
     token = new_token()
     changed = ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(
         old_key_hash=F("key_hash"),
@@ -139,7 +139,7 @@ def revoke(*, key: ApiKey, user: User | None) -> bool:
 def _require_role(membership: Membership, scope: str) -> None:
     needed: Role = Scope(scope).role
     if not membership.may(needed):
-        raise Refused(f"A key with this scope needs the role {needed.label.lower()}, which you do not have.", status=403)
+        raise Refused(f"A key with this scope needs the role {needed.label.lower()}; yours is less.", status=403)
 
 
 def _write_down(key: ApiKey, user: User | None, what: str, **data: Any) -> None:

@@ -1,0 +1,39 @@
+"""A workspace's subscription: found, locked, changed, and written down into the columns that lower rooms read."""
+
+from __future__ import annotations
+
+from apps.accounts.models import Workspace
+from apps.billing.models import Subscription
+from apps.billing.plans import Plan
+
+
+def subscription_of(workspace: Workspace) -> Subscription:
+    """Return the workspace's subscription; one that has none yet gets a row with the site's default plan."""
+    found, _ = Subscription.objects.get_or_create(workspace=workspace, defaults={"anchor": workspace.created_at})
+    return found
+
+
+def locked(workspace: Workspace) -> Subscription:
+    """Return the subscription, locked until the caller's transaction ends: what orders all reservations."""
+    subscription_of(workspace)
+    return Subscription.objects.select_for_update().select_related("workspace").get(workspace=workspace)
+
+
+def plan_of(workspace: Workspace) -> Plan:
+    """Return the plan that is in force for the workspace now."""
+    return subscription_of(workspace).effective()
+
+
+def apply(subscription: Subscription) -> bool:
+    """Write what the plan in force allows into the workspace's own columns; say whether that changed any."""
+    plan = subscription.effective()
+    wanted = {
+        "seats": plan.limits["seats"],
+        "voice_limit": plan.limits["voices"],
+        "storage_limit": plan.limits["storage_bytes"],
+        "job_limit": plan.jobs_at_once,
+        "job_weight": plan.weight,
+        "retention_days": plan.retention_days,
+    }
+    row = Workspace.objects.filter(pk=subscription.workspace_id)
+    return bool(row.exclude(**wanted).update(**wanted))
