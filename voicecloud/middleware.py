@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import resolve_url
 
 from apps import logs
+from apps.accounts import keys
 from apps.errors import Refused
 from apps.jobs import faults
 from voicecloud.errors import STORAGE_AWAY, say
@@ -32,6 +33,7 @@ class RequestIdMiddleware:
         # Never set back: Django logs a 4xx after all middleware, and the next request sets its own.
         logs.request_id.set(code)
         logs.workspace.set(logs.NOBODY)
+        keys.in_use.set(None)
         response = self.get_response(request)
         response["X-Request-ID"] = code
         return response

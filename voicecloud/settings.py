@@ -73,6 +73,7 @@ INSTALLED_APPS = [
     "apps.voices",
     "apps.studio",
     "apps.pages",
+    "apps.api",
     "voicecloud",
 ]
 MIDDLEWARE = [

@@ -113,7 +113,7 @@ def new_token() -> str:
 
 @transaction.atomic
 def rotate(*, key: ApiKey, user: User, overlap: timedelta) -> str:
-    """Give the key a new secret and return it; the old one works ``overlap`` longer. Raises Refused (409) if revoked."""
+    """Give the key a new secret and return it; the old one works for ``overlap`` on. Refused (409) once revoked."""
     token = new_token()
     changed = ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(
         old_key_hash=F("key_hash"),
