@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from apps.accounts.models import User, Workspace
+from apps.billing.models import UsageEvent
 
 
 class Status(models.TextChoices):
@@ -62,6 +63,8 @@ class Job(models.Model):
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     time_limit = models.PositiveIntegerField(default=3600)  # seconds for one attempt
+    # What it may cost, set aside when it was submitted; none for what is free.
+    usage = models.ForeignKey(UsageEvent, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs")
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)  # of the newest attempt
     progress_at_start = models.FloatField(default=0.0)  # of the newest attempt, where a resumed one goes on

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Literal
@@ -21,7 +22,10 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from apps import logs
+from apps.accounts import keys
 from apps.accounts.models import User, Workspace
+from apps.billing.models import UsageEvent
+from apps.billing.services import ledger
 from apps.jobs import counters, letters, line
 from apps.jobs.announcements import announce
 from apps.jobs.events import publish
@@ -52,14 +56,22 @@ def submit(
     queue: Literal["gpu", "default"],
     url: str = "",
     time_limit: int = 3600,
+    meter: str = "",
+    amount: int = 0,
 ) -> Job:
     """Insert a queued job and hand it to ``queue`` once the caller's transaction is committed.
 
     ``task`` is a function decorated by ``apps.jobs.worker.task``; ``kind`` a word for people and filters;
-    ``url`` the page of what is being made; ``time_limit`` the seconds that one attempt may take.
+    ``url`` the page of what is being made; ``time_limit`` the seconds that one attempt may take; ``amount`` of
+    ``meter`` the most that it can cost, which is set aside: raises QuotaExceeded when less is left. Without a meter it
+    is free.
     """
     path = f"{task.__module__}.{task.__qualname__}"
+    code = uuid.uuid4()
+    usage = _reserve(workspace, user, f"job:{code}", kind, meter, amount) if meter else None
     job = Job.objects.create(
+        code=code,
+        usage=usage,
         workspace=workspace,
         created_by=user,
         kind=kind,
@@ -77,6 +89,12 @@ def submit(
     publish(job)
     announce(job, Status.QUEUED)
     return job
+
+
+def _reserve(workspace: Workspace, user: User | None, key: str, kind: str, meter: str, amount: int) -> UsageEvent:
+    return ledger.reserve(
+        workspace=workspace, meter=meter, amount=amount, key=key, kind=kind, user=user, api_key=keys.in_use.get()
+    )
 
 
 def enqueue(job: Job) -> None:
@@ -162,11 +180,20 @@ def beat(job_pk: int, *, worker: str) -> None:
     Job.objects.filter(pk=job_pk, status=Status.RUNNING, worker=worker).update(heartbeat_at=timezone.now())
 
 
-def end(job_pk: int, *, status: Status, message: str = "", error_id: str = "", attempt: int | None = None) -> bool:
+def end(
+    job_pk: int,
+    *,
+    status: Status,
+    message: str = "",
+    error_id: str = "",
+    attempt: int | None = None,
+    delivered: int | None = None,
+) -> bool:
     """End the job; the only way a job stops. Say whether this call was the one that did.
 
-    Done is reached only from running. With ``attempt`` only that attempt can end it, while it runs: a worker that was
-    given up for lost and comes back changes nothing, also when its job waits in the queue again.
+    One that is done is charged what it ``delivered``, in its meter's unit; None is all that was set aside. Any other
+    end gives that back. Done is reached only from running. With ``attempt`` only that attempt can end it, while it
+    runs: a worker that was given up for lost and comes back changes nothing, also when its job waits in the queue again.
     """
     if status not in ENDED:
         raise ValueError(f"{status} is not an end")
@@ -187,6 +214,8 @@ def end(job_pk: int, *, status: Status, message: str = "", error_id: str = "", a
             return False
         job = Job.objects.select_related("workspace", "created_by").get(pk=job_pk)
         _forget_checkpoint(job)
+        if job.usage_id is not None:
+            ledger.settle(job.usage_id, delivered=delivered) if status == Status.DONE else ledger.release(job.usage_id)
         publish(job)
         announce(job, status)
         # None of these may undo what is committed, nor keep the others from their turn.
@@ -293,8 +322,11 @@ def retry(job: Job, *, what: str, error_id: str) -> bool:
     return True
 
 
-def requeue(job: Job) -> bool:
-    """Run a failed or cancelled job again, from the start of its life; False when it stands otherwise."""
+def requeue(job: Job, *, user: User | None = None) -> bool:
+    """Run a failed or cancelled job again, from the start of its life; False when it stands otherwise.
+
+    What it may cost is set aside anew, for ``user``. Raises QuotaExceeded when less is left.
+    """
     with transaction.atomic():
         again = Job.objects.filter(pk=job.pk, status__in=[Status.FAILED, Status.CANCELLED]).update(
             status=Status.QUEUED,
@@ -309,6 +341,10 @@ def requeue(job: Job) -> bool:
             checkpoint_attempt=F("attempt"),
         )
         if again:
+            if (usage := job.usage) is not None:
+                key = f"job:{job.code}:{uuid.uuid4().hex[:8]}"
+                usage = _reserve(job.workspace, user, key, job.kind, usage.meter, usage.amount)
+                Job.objects.filter(pk=job.pk).update(usage=usage)
             transaction.on_commit(lambda: enqueue(job))
             publish(job)
             announce(job, Status.QUEUED)
@@ -317,9 +353,21 @@ def requeue(job: Job) -> bool:
 
 def sweep() -> dict[str, int]:
     """Bring back what was lost and stop what nobody waits for, and say how many of each: running jobs whose worker is
-    gone (lost), queued jobs that Redis does not know (forgotten), jobs of deleted workspaces (closed).
+    gone (lost), queued jobs that Redis does not know (forgotten), jobs of deleted workspaces (closed). What unfinished
+    jobs have set aside stays so (extended).
     """
-    return {"closed": _sweep_closed(), "lost": _sweep_lost(), "forgotten": _sweep_forgotten()}
+    return {
+        "closed": _sweep_closed(),
+        "lost": _sweep_lost(),
+        "forgotten": _sweep_forgotten(),
+        "extended": _extend_reservations(),
+    }
+
+
+def _extend_reservations() -> int:
+    soon = timezone.now() + ledger.RESERVED_FOR / 2
+    waiting = Job.objects.filter(status__in=UNFINISHED, usage__expires_at__lt=soon)
+    return ledger.extend(pk for pk in waiting.values_list("usage", flat=True) if pk is not None)
 
 
 def _sweep_closed() -> int:

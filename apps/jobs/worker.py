@@ -170,6 +170,7 @@ class Run:
         self._mirrored_at = time.monotonic()
         self._kept_at = 0
         self._expected: dict[str, Any] = {}
+        self.delivered: int | None = None  # in the meter's unit, for the ledger; None is all that was set aside
 
     @cached_property
     def engine(self) -> Engine:
@@ -323,7 +324,7 @@ class Run:
         """Write the rows of the result and end the job as done, in one transaction: both happen or neither."""
         with self.guarded():
             yield
-            services.end(self.job.pk, status=Status.DONE, attempt=self.attempt)
+            services.end(self.job.pk, status=Status.DONE, attempt=self.attempt, delivered=self.delivered)
 
     def keep_checkpoint(self) -> None:
         """Say that the work folder holds a newer checkpoint, as ``report`` does when it sees one.
@@ -346,7 +347,14 @@ class Run:
 
     def end(self, status: Status, *, message: str = "", error_id: str = "") -> None:
         """End the job if it is still this attempt's."""
-        services.end(self.job.pk, status=status, message=message, error_id=error_id, attempt=self.attempt)
+        services.end(
+            self.job.pk,
+            status=status,
+            message=message,
+            error_id=error_id,
+            attempt=self.attempt,
+            delivered=self.delivered,
+        )
 
     def _mirror(self) -> None:
         packed = self.folder / "work.zip"

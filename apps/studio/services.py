@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,7 +80,7 @@ def submit_conversion(
     """Submit the conversion of ``source`` into ``voice`` by its active model; ``seed`` None draws one.
 
     ``options`` are as ``apps.studio.options.defaults`` gives them. Raises Refused without a consent in force (403)
-    or an active model (409), or when the source has expired (410).
+    or an active model (409), or when the source has expired (410), and QuotaExceeded (402).
     """
     with transaction.atomic():
         require_consent(voice)
@@ -107,9 +108,16 @@ def submit_conversion(
             queue="gpu",
             url=reverse("studio:conversion", args=[workspace.slug, conversion.code]),
             time_limit=LEAST_SECONDS + int(SECONDS_PER_SECOND * source.duration),
+            meter="convert_seconds",
+            amount=cost_of(source),
         )
         conversion.save()
     return conversion
+
+
+def cost_of(source: Source) -> int:
+    """Return what a conversion of ``source`` takes of the allowance, in seconds begun."""
+    return max(1, math.ceil(source.duration))
 
 
 def require_consent(voice: Voice) -> None:

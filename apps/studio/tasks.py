@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from django.conf import settings
@@ -43,6 +44,7 @@ def run_conversion(run: Run) -> None:
         options=ConvertOptions(**conversion.options, seed=conversion.seed, tags=_tags(conversion)),
         report=lambda part, stage: run.report(_DECODING + part * (1 - _DECODING), stage),
     )
+    run.delivered = math.ceil(result.samples / result.sample_rate)
     preview = None
     if not conversion.source.plays_in_browsers:
         preview = run.folder / "source.flac"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -160,6 +161,7 @@ def _keep_checkpoint(run: Run, model: VoiceModel, checkpoint: Checkpoint) -> Non
 
 
 def _keep_model(run: Run, model: VoiceModel, result: TrainResult) -> None:
+    run.delivered = max(1, math.ceil(result.seconds / 60))
     size, card = result.path.stat().st_size, _card_of(result.path)
     name = store(model_path(model, ""), result.path)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +20,18 @@ from apps.errors import Refused
 from apps.jobs.models import Artifact
 from apps.jobs.services import cancel, submit
 from apps.voices import tasks
+from apps.voices.estimates import expected
 from apps.voices.models import Take, Voice, VoiceModel
 from apps.voices.services.consents import require_consent
 from apps.voices.services.files import remove_on_commit
+from ml.catalog import PRESETS
+from ml.options import TrainOptions
 from ml.preflight import LEAST_SECONDS, WANTED_SECONDS, Preflight, preflight
 
 _REPORT_KEPT_SECONDS = 24 * 3600
+INSTANT_MINUTES = 1
+# Twice what a minute of speech took on two cores without a GPU (docs/engine.md); trainings timed here say it better.
+PRESET_MINUTES = {"fast": 2, "balanced": 3, "quality": 8}
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,8 @@ def _submit(voice: Voice, user: User, kind: str, options: dict[str, Any], least:
             queue="gpu",
             url=reverse("voices:detail", args=[locked.workspace.slug, locked.code]),
             time_limit=900 if instant else 6 * 3600,
+            meter="train_minutes",
+            amount=INSTANT_MINUTES if instant else cost_of(options, seconds),
         )
         model = VoiceModel.objects.create(
             voice=locked,
@@ -127,6 +136,20 @@ def _submit(voice: Voice, user: User, kind: str, options: dict[str, Any], least:
         )
         model.takes.set(usable_takes(locked))
     return model
+
+
+def cost_of(options: dict[str, Any], audio_seconds: float) -> int:
+    """Return the most that a training takes of the allowance, in minutes begun.
+
+    What it took longest here lately, of such a preset on so much sound; before that is known, its preset's figure. One
+    that takes longer all the same costs no more.
+    """
+    preset, steps = options.get("preset", TrainOptions.preset), options.get("steps")
+    found = expected(engine=settings.DEFAULT_CONVERTER, preset=preset, audio_seconds=audio_seconds, steps=steps)
+    if found is not None:
+        return max(1, math.ceil(found.high / 60))
+    usual: int = PRESETS[preset].load().steps
+    return max(1, math.ceil(PRESET_MINUTES[preset] * (steps or usual) / usual))
 
 
 def _enough(voice: Voice, least: float, instant: bool) -> float:
