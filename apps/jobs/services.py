@@ -193,7 +193,7 @@ def end(
 
     One that is done is charged what it ``delivered``, in its meter's unit; None is all that was set aside. Any other
     end gives that back. Done is reached only from running. With ``attempt`` only that attempt can end it, while it
-    runs: a worker that was given up for lost and comes back changes nothing, also when its job waits in the queue again.
+    runs: a worker that was given up for lost changes nothing when it comes back, also when its job is queued again.
     """
     if status not in ENDED:
         raise ValueError(f"{status} is not an end")
