@@ -1,6 +1,7 @@
 """Two hundred jobs of all kinds in a storm: workers killed, Valkey and PostgreSQL crashed, the disk filled.
 
-Every job ends exactly once, with the right result or a right refusal, and files and rows match afterwards.
+Every job ends exactly once, with the right result or a right refusal; files and rows match afterwards, and the ledger
+has charged what was delivered.
 """
 
 from __future__ import annotations
@@ -131,10 +132,12 @@ result = [Job.objects.filter(ended_at=None).count(), Job.objects.count()]
 """
 OUTCOME = """
 import hashlib
+import math
 from datetime import timedelta
 from collections import Counter
 from unittest import mock
 from django.db import connection
+from apps.billing.models import UsageEvent
 from apps.jobs import orphans
 from apps.jobs.models import Artifact, Job
 from apps.studio.models import Conversion
@@ -169,6 +172,17 @@ takes = Counter()
 for recording in Recording.objects.filter(job__status="done"):
     takes[recording.takes.count()] += 1
 result["takes"] = sorted(takes)
+# The ledger: for each job that cost something one row, charged by what was delivered, or given back.
+charged = {"convert_seconds": 0, "train_minutes": 0}
+delivered = {"convert_seconds": sum(math.ceil(audio[row.pk][0].data["seconds"]) for row in done),
+             "train_minutes": sum(max(1, math.ceil(model.training_seconds / 60)) for model in models)}
+for event in UsageEvent.objects.filter(state="settled"):
+    charged[event.meter] += event.spent + event.waived
+result["charged"], result["delivered"] = charged, delivered
+states = Counter((job.status, job.usage.state) for job in jobs if job.usage is not None)
+result["states"] = sorted([*pair, count] for pair, count in states.items())
+result["free"] = sorted({job.kind for job in jobs if job.usage is None})
+result["strays"] = UsageEvent.objects.filter(jobs=None).count()
 with mock.patch.object(orphans, "GRACE", timedelta(0)):
     result["swept"] = [orphans.sweep_orphans(), orphans.sweep_orphans()]
 """
@@ -327,6 +341,10 @@ def test_two_hundred_jobs_survive_a_storm(material: dict[str, Any]) -> None:
     assert outcome["one_result_each"] and outcome["exact"] and outcome["whole"] and outcome["none_left"]
     assert outcome["sounds"] == outcome["asked"], "the same conversion twice gave two sounds"
     assert outcome["models_whole"] and outcome["models_of_failed"] == 0
+    assert outcome["charged"] == outcome["delivered"], "the ledger says otherwise than the files"
+    legal = {("done", "settled"), ("failed", "released"), ("cancelled", "released")}
+    assert {(job, usage) for job, usage, _ in outcome["states"]} <= legal, outcome["states"]
+    assert outcome["free"] == ["slicing"] and outcome["strays"] == 0
     assert outcome["swept"][1] == {"orphans": 0, "missing": 0}
     assert outcome["swept"][0]["missing"] == 0, log[-4000:]
 
@@ -350,6 +368,8 @@ def report(outcome: dict[str, Any], storm: Storm, seconds: float) -> None:
                 "retries": sum(job[4] for job in jobs),
                 "moves": outcome["moves"],
                 "orphans": outcome["swept"][0],
+                "charged": outcome["charged"],
+                "ledger": outcome["states"],
                 "takes": outcome["takes"],
             },
             indent=1,
