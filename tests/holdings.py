@@ -8,8 +8,11 @@ from uuid import uuid4
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
-from apps.accounts import sealing, services
-from apps.accounts.models import ErasureReport
+from apps.accounts import keys, sealing, services
+from apps.accounts.models import ErasureReport, Membership
+from apps.billing.models import Draw, Notice, UsageEvent
+from apps.billing.services import ledger
+from apps.billing.services.subscriptions import subscription_of
 from apps.jobs.models import Artifact, Fault, Job, Share
 from apps.studio.models import Conversion, ConversionPreset, Source
 from apps.studio.options import defaults
@@ -105,6 +108,20 @@ def _webhook(workspace: Any, user: Any) -> dict[str, Any]:
     return {"endpoint": endpoint, "delivery": delivery}
 
 
+def _money(workspace: Any, user: Any) -> dict[str, Any]:
+    membership = Membership.objects.get(workspace=workspace, user=user)
+    api_key, _ = keys.issue(membership=membership, name="Robot", scope="read")
+    subscription = subscription_of(workspace)
+    given = {"workspace": workspace, "meter": "convert_seconds"}
+    grant = ledger.grant(**given, amount=60, source="staff", reason="A gift", key=f"gift:{workspace.pk}", user=user)
+    event = ledger.reserve(**given, amount=9, key=f"job:{workspace.pk}", kind="conversion", user=user, api_key=api_key)
+    UsageEvent.objects.filter(pk=event.pk).update(from_plan=8)
+    Draw.objects.create(event=event, grant=grant, amount=1)
+    period = subscription.period()
+    Notice.objects.create(**given, period_start=period.start, percent=80)
+    return {"api_key": api_key, "grant": grant, "usage": event, "subscription": subscription}
+
+
 def fill(workspace: Any, user: Any) -> dict[str, Any]:
     """Give the workspace one of everything that ``user`` made; return it by the name of its kind."""
     sound = wav_bytes(tone(1.0))
@@ -133,5 +150,5 @@ def fill(workspace: Any, user: Any) -> dict[str, Any]:
     ErasureReport.objects.create(workspace_code=uuid4(), rows={"voices.Voice": 1}, files=3, verified=True)
     membership = workspace.memberships.exclude(role="owner").last() or workspace.memberships.get()
     held |= {"source": source, "job": job, "artifact": artifact, "conversion": conversion, "preset": preset}
-    held |= _webhook(workspace, user)
+    held |= _webhook(workspace, user) | _money(workspace, user)
     return held | {"invitation": invitation, "membership": membership, "workspace": workspace}

@@ -21,7 +21,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import FileField, ForeignKey, Model, QuerySet
 from django.utils import timezone
 
-from apps.accounts.models import AuditEvent, Invitation, Membership, User, Workspace
+from apps.accounts.models import ApiKey, AuditEvent, Invitation, Membership, User, Workspace
+from apps.billing.models import Grant, Subscription, UsageEvent
 from apps.jobs.downloads import safe_name
 from apps.jobs.models import Artifact, Job
 from apps.studio.models import Conversion, ConversionPreset, Source
@@ -105,10 +106,20 @@ DOCUMENTS: dict[str, Document] = {
     "webhooks": Document(
         Endpoint, "workspace", frozenset({"sealed_secret", "sealed_previous_secret", "previous_secret_until"})
     ),
+    "api_keys": Document(ApiKey, "workspace", frozenset({"key_hash", "old_key_hash"})),
+    "subscription": Document(Subscription, "workspace"),
+    "grants": Document(Grant, "workspace"),
+    "usage": Document(
+        UsageEvent,
+        "workspace",
+        more=lambda row: {"from_grants": {str(draw.grant.code): draw.amount for draw in row.draws.order_by("pk")}},
+    ),
     "audit": Document(AuditEvent, "workspace"),
 }
 LEFT_OUT = {
     "jobs.Fault": "where our own code failed; it goes after a month",
+    "billing.Draw": "usage.json has what each use took of which grant",
+    "billing.Notice": "that a letter about usage was sent",
     "webhooks.Delivery": "copies of what jobs.json holds, as they were sent; they go after a while",
     "webhooks.Attempt": "how a copy was sent; it goes with it",
     "jobs.Share": "whose turn it is in the queues says nothing of what the workspace owns",

@@ -1,4 +1,4 @@
-"""Every order of reservations, ends, expiries, top-ups, plan changes and turns of the month: the ledger keeps its rules.
+"""Every order of reservations, ends, expiries, top-ups, plan changes and turns of the month: the books are right.
 
 A model beside it does the sums in plain Python; whatever happens, both say the same.
 """
