@@ -1,9 +1,10 @@
-"""Measures pages on this machine while a training runs: ten users click at once. Prints a Markdown table.
+"""Measures pages and calls of the API on this machine while many ask at once. Prints a Markdown table.
 
-    python benchmarks/pages.py [--users 10] [--seconds 30] [--idle]
+    python benchmarks/pages.py [--users 50] [--seconds 30] [--idle]
 
 Starts the whole site on a temporary folder with a full workspace, trains a voice (not with ``--idle``), and has each
-user, logged in, ask for page after page over a connection that stays open, pausing as a quick reader would.
+user, half of them people who are logged in and half programs with a key, ask for one thing after the other over a
+connection that stays open, pausing as a quick reader would.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.visitor import Visitor, percentiles  # noqa: E402
 from tests.sounds import speech, wav_bytes  # noqa: E402
 from tests.stack import Stack, running, short_folder  # noqa: E402
 
@@ -33,6 +34,7 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.urls import reverse
+from apps.accounts import keys
 from apps.accounts.models import Membership, User
 from apps.jobs.models import Job
 from apps.voices.services.consents import Terms, give_consent
@@ -50,28 +52,32 @@ now = timezone.now()
 Job.objects.bulk_create(Job(workspace=workspace, created_by=owner, kind="conversion", title=f"Take {number} as Voice 0",
     task="none", queue="gpu", status="done", progress=1.0, started_at=now, ended_at=now) for number in range(200))
 engine = import_module(settings.SESSION_ENGINE)
-cookies = []
+cookies, tokens = [], []
 for number in range(users):
     user = User.objects.create_user(f"user{number}@example.org", None)
-    Membership.objects.create(workspace=workspace, user=user, role="editor")
+    member = Membership.objects.create(workspace=workspace, user=user, role="editor")
+    tokens.append(keys.issue(membership=member, name="Benchmark", scope="read")[1])
     session = engine.SessionStore()
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.save()
     cookies.append(f"{settings.SESSION_COOKIE_NAME}={session.session_key}")
-slug, code = workspace.slug, voices[0].code
+slug, code, job = workspace.slug, voices[0].code, Job.objects.filter(status="done").first()
 pages = {
     "dashboard": reverse("pages:workspace", args=[slug]),
     "voices": reverse("voices:list", args=[slug]),
     "voice": reverse("voices:detail", args=[slug, code]),
     "convert": reverse("studio:convert", args=[slug]),
     "jobs": reverse("jobs:list", args=[slug]),
-    "job": reverse("jobs:detail", args=[slug, Job.objects.filter(status="done").first().code]),
+    "job": reverse("jobs:detail", args=[slug, job.code]),
     "team": reverse("accounts:team", args=[slug]),
+    "usage": reverse("billing:usage", args=[slug]),
     "settings": reverse("accounts:settings", args=[slug]),
 }
-result = {"voice": voices[0].pk, "cookies": cookies, "pages": pages}
+calls = {f"GET {path}": f"/api/v1{path}" for path in
+    ("/voices", f"/voices/{code}", f"/voices/{code}/recordings", "/conversions", "/jobs", f"/jobs/{job.code}", "/usage", "/system/info")}
+result = {"voice": voices[0].pk, "cookies": cookies, "keys": tokens, "pages": pages, "calls": calls}
 """
 SLICED = "from apps.jobs.models import Job\nresult = not Job.objects.filter(ended_at=None).exists()"
 TRAIN = """
@@ -90,7 +96,7 @@ Times = dict[str, list[float]]
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=10)
+    parser.add_argument("--users", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--idle", action="store_true", help="without a training beside it")
     options = parser.parse_args()
@@ -114,60 +120,47 @@ def measure(site: Stack, options: argparse.Namespace) -> None:
     if training is not None:
         site.wait_until(lambda: "step" in site.django(TRAINING, pk=training)[1], seconds=300)
     load = os.getloadavg()[0]
-    times = asyncio.run(click(site.url, filled["cookies"], filled["pages"], options.seconds))
+    times = asyncio.run(click(site.url, filled, options.seconds))
     if training is not None:
         status = site.django(TRAINING, pk=training)
         if status[0] != "running":
             raise RuntimeError(f"the training ended before the measurement did: {status}")
     beside = "nothing" if options.idle else "a training"
     print(f"\n{os.cpu_count()} cores, load {load:.1f}; {options.users} users, beside {beside}; milliseconds\n")
-    print("| page | answers | median | P95 | worst |\n|---|---|---|---|---|")
-    for name, seconds in [*times.items(), ("all", sum(times.values(), []))]:
-        ordered = sorted(1000 * value for value in seconds)
-        figures = [ordered[int(part * (len(ordered) - 1))] for part in (0.5, 0.95, 1.0)]
-        print(f"| {name} | {len(ordered)} | " + " | ".join(f"{figure:.0f}" for figure in figures) + " |")
+    print("| what | answers | median | P95 | worst |\n|---|---|---|---|---|")
+    both = {
+        f"all {what}": sum((times[name] for name in filled[what] if name in times), []) for what in ("pages", "calls")
+    }
+    for name, seconds in [*sorted(times.items()), *both.items()]:
+        figures = percentiles(seconds, 0.5, 0.95, 1.0)
+        print(f"| {name} | {len(seconds)} | " + " | ".join(f"{figure:.0f}" for figure in figures) + " |")
 
 
-async def click(url: str, cookies: list[str], pages: dict[str, str], seconds: float) -> Times:
-    """Return the seconds of each answer by page, from all users together."""
+async def click(url: str, filled: dict[str, Any], seconds: float) -> Times:
+    """Return the seconds of each answer by place, from all users together: every other one is a program."""
     times: Times = defaultdict(list)
     end = time.monotonic() + seconds
-    await asyncio.gather(*(one_user(url, cookie, pages, end, times) for cookie in cookies))
+    people = [({"Cookie": cookie}, filled["pages"]) for cookie in filled["cookies"][::2]]
+    programs = [({"Authorization": f"Bearer {key}"}, filled["calls"]) for key in filled["keys"][1::2]]
+    await asyncio.gather(*(one_user(url, headers, places, end, times) for headers, places in people + programs))
     return times
 
 
-async def one_user(url: str, cookie: str, pages: dict[str, str], end: float, times: Times) -> None:
-    """Ask for pages in a random order until ``end``; any answer but 200 raises."""
-    address = urlsplit(url)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+async def one_user(url: str, headers: dict[str, str], places: dict[str, str], end: float, times: Times) -> None:
+    """Ask for places in a random order until ``end``; any answer but 200 raises."""
+    visitor = Visitor(url, headers)
     try:
         await asyncio.sleep(random.random())
         while time.monotonic() < end:
-            name, path = random.choice(list(pages.items()))
+            name, path = random.choice(list(places.items()))
             began = time.perf_counter()
-            request = f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\nCookie: {cookie}\r\n\r\n"
-            writer.write(request.encode())
-            await read_answer(reader)
+            answer = await visitor.get(path)
             times[name].append(time.perf_counter() - began)
+            if answer.status != 200:
+                raise RuntimeError(f"{path} answered {answer.status}: {answer.text[:500]}")
             await asyncio.sleep(random.uniform(*PAUSE_SECONDS))
     finally:
-        writer.close()
-
-
-async def read_answer(reader: asyncio.StreamReader) -> None:
-    """Read one answer to its end. Raises RuntimeError when it is not 200, TimeoutError after half a minute."""
-    async with asyncio.timeout(30):
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        first, *lines = head.split("\r\n")
-        headers: dict[str, Any] = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        if " 200 " not in first + " ":
-            raise RuntimeError(head)
-        if "content-length" in headers:
-            await reader.readexactly(int(headers["content-length"]))
-            return
-        while size := int(await reader.readline(), 16):
-            await reader.readexactly(size + 2)
-        await reader.readline()
+        await visitor.close()
 
 
 if __name__ == "__main__":
