@@ -75,8 +75,9 @@ pages = {
     "usage": reverse("billing:usage", args=[slug]),
     "settings": reverse("accounts:settings", args=[slug]),
 }
-calls = {f"GET {path}": f"/api/v1{path}" for path in
-    ("/voices", f"/voices/{code}", f"/voices/{code}/recordings", "/conversions", "/jobs", f"/jobs/{job.code}", "/usage", "/system/info")}
+paths = ("/voices", f"/voices/{code}", f"/voices/{code}/recordings", "/conversions", "/jobs", f"/jobs/{job.code}",
+         "/usage", "/system/info")
+calls = {f"GET {path}".replace(str(code), "...").replace(str(job.code), "..."): f"/api/v1{path}" for path in paths}
 result = {"voice": voices[0].pk, "cookies": cookies, "keys": tokens, "pages": pages, "calls": calls}
 """
 SLICED = "from apps.jobs.models import Job\nresult = not Job.objects.filter(ended_at=None).exists()"

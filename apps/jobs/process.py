@@ -31,7 +31,7 @@ from redis.exceptions import RedisError
 from rq.executions import Execution
 from rq.worker import Worker
 
-from apps.jobs import folders, presence, services, worker
+from apps.jobs import engines, folders, presence, services, worker
 from apps.jobs.lifeline import die_with_parent
 from apps.jobs.models import ENDED, Job, Status
 from apps.jobs.resident import Resident
@@ -156,7 +156,7 @@ class ResidentWorker(Worker):
         if worker.jobs_begun == begun:  # there was nothing to do, and so is nothing to clear away
             return True
         if self.vitals is not None:
-            self.vitals.tell_cache(worker.cache_now())
+            self.vitals.tell_cache(engines.cache_now())
         free_memory()
         return worker.jobs_begun < JOBS_AT_MOST and memory_bytes() - self.grown_from < GROWTH_BYTES
 

@@ -9,7 +9,8 @@ from django.utils import timezone
 from apps.accounts.services import audit
 from apps.jobs.downloads import safe_name
 from apps.jobs.models import Artifact
-from apps.jobs.worker import Run, task
+from apps.jobs.run import Run
+from apps.jobs.worker import task
 from apps.pages.archive import write_archive
 
 KEPT_FOR = timedelta(days=7)

@@ -10,7 +10,8 @@ from django.conf import settings
 from apps.errors import Refused
 from apps.jobs.downloads import safe_name
 from apps.jobs.models import Artifact
-from apps.jobs.worker import Run, task
+from apps.jobs.run import Run
+from apps.jobs.worker import task
 from apps.studio.models import Conversion
 from apps.studio.options import FORMATS
 from apps.studio.retention import expiry_of

@@ -13,7 +13,8 @@ from django.conf import settings
 
 from apps.errors import Refused
 from apps.jobs.models import Artifact
-from apps.jobs.worker import Run, task
+from apps.jobs.run import Run
+from apps.jobs.worker import task
 from apps.voices import estimates
 from apps.voices.models import Recording, Take, Voice, VoiceModel, model_path, take_path
 from apps.voices.services.files import remove, remove_on_commit, store

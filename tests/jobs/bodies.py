@@ -14,7 +14,8 @@ import torch
 
 from apps.errors import Refused
 from apps.jobs.models import Artifact
-from apps.jobs.worker import Run, task
+from apps.jobs.run import Run
+from apps.jobs.worker import task
 from ml.errors import AudioError, WeightsError
 
 

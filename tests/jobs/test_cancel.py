@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from apps.jobs import services
 from apps.jobs.models import Job, Status
-from apps.jobs.worker import Run
+from apps.jobs.run import Run
 from ml.errors import Cancelled
 
 Make = Callable[..., Job]

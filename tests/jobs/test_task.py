@@ -12,7 +12,7 @@ from django.core.files.storage import default_storage
 from apps.jobs import services
 from apps.jobs.folders import folder_of
 from apps.jobs.models import Artifact, Job, Status
-from apps.jobs.worker import Run
+from apps.jobs.run import Run
 from ml.errors import Cancelled
 from tests.jobs import bodies
 
@@ -153,7 +153,7 @@ def test_a_result_that_breaks_half_way_changes_neither_rows_nor_job(queued: Make
 def test_another_machine_goes_on_from_the_mirrored_work_folder(
     queued: Make, settings: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("apps.jobs.worker.MIRROR_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("apps.jobs.run.MIRROR_EVERY_SECONDS", 0.0)
     job, run = running(queued)
     (run.workdir / "deep").mkdir()
     (run.workdir / "deep" / "step").write_text("100")
@@ -177,7 +177,7 @@ def test_another_machine_goes_on_from_the_mirrored_work_folder(
 
 @pytest.mark.django_db(transaction=True)
 def test_the_same_machine_goes_on_from_its_own_newer_work_folder(queued: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apps.jobs.worker.MIRROR_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("apps.jobs.run.MIRROR_EVERY_SECONDS", 0.0)
     job, run = running(queued)
     (run.workdir / "step").write_text("mirrored")
     run.keep_checkpoint()

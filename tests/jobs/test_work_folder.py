@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from apps.jobs import services
 from apps.jobs.models import Job
-from apps.jobs.worker import Run
+from apps.jobs.run import Run
 from ml.errors import Cancelled
 from tests.jobs import bodies
 

@@ -120,7 +120,7 @@ def test_a_training_shows_what_the_past_says_until_it_knows_its_own_pace(
 
     monkeypatch.setattr(_ToyLesson, "step", step)
     monkeypatch.setattr("ml.training._REPORT_SECONDS", 0.0)
-    monkeypatch.setattr("apps.jobs.worker.REPORTS_PER_SECOND", 1e9)
+    monkeypatch.setattr("apps.jobs.run.REPORTS_PER_SECOND", 1e9)
     settings.JOBS_INLINE = False
     monkeypatch.setattr("apps.jobs.services.enqueue", lambda job, first=False: None)
     model = training.train(voice=recorded, user=bob, options={"preset": "fast", "steps": STEPS})
