@@ -105,6 +105,10 @@ for name in (
     "UPLOAD_MAX_BYTES",
     "UPLOAD_MAX_SECONDS",
     "RETENTION_DAYS",
+    "API_RATE_PER_KEY",
+    "API_RATE_PER_WORKSPACE",
+    "API_RATE_NORMAL",
+    "API_RATE_DEAR",
 ):
     os.environ.pop(name, None)
 atexit.register(_stop, start_valkey(DATA), DATA)

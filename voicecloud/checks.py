@@ -93,6 +93,15 @@ def engine(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessag
 
 
 @register(Tags.compatibility)
+def api(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """The API's limits: numbers of requests."""
+    names = ("API_RATE_PER_KEY", "API_RATE_PER_WORKSPACE", "API_RATE_NORMAL", "API_RATE_DEAR")
+    hint = "Requests a minute; 0 means no limit."
+    below = [name for name in names if getattr(settings, name) < 0]
+    return [Error(f"{name} must not be below 0.", hint=hint, id="voicecloud.E018") for name in below]
+
+
+@register(Tags.compatibility)
 def watching(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
     """The error tracker's address, and prices that staff see."""
     found: list[CheckMessage] = []

@@ -92,7 +92,10 @@ class RefusedMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if isinstance(exception, Refused):
-            return say(request, exception.message, status=exception.status, page="refused.html")
+            response = say(request, exception.message, status=exception.status, page="refused.html")
+            for name, value in exception.headers.items():
+                response[name] = value
+            return response
         if faults.passing(exception) == faults.STORAGE:
             log.error("the storage is away", exc_info=exception)
             return say(request, STORAGE_AWAY, status=503, page="refused.html")

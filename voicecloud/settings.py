@@ -242,6 +242,12 @@ DEFAULT_PLAN = env.str("DEFAULT_PLAN", default="free" if STRIPE_SECRET_KEY else 
 # --- webhooks: true lets them call machines that are not on the public internet --------------------------------------
 WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=False)
 
+# --- the API: requests a minute, all of which may come at once; 0 is any number ------------------------------------
+API_RATE_PER_KEY = env.int("API_RATE_PER_KEY", default=6000)
+API_RATE_PER_WORKSPACE = env.int("API_RATE_PER_WORKSPACE", default=12_000)
+API_RATE_NORMAL = env.int("API_RATE_NORMAL", default=6000)  # of a workspace, to routes that change something
+API_RATE_DEAR = env.int("API_RATE_DEAR", default=600)  # of a workspace, to routes that start work or take files
+
 # --- people ----------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
