@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from apps.accounts import keys, sealing, services
 from apps.accounts.models import ErasureReport, Membership
+from apps.api.models import ApiCall
 from apps.billing.models import Draw, Notice, UsageEvent
 from apps.billing.services import ledger
 from apps.billing.services.subscriptions import subscription_of
@@ -122,6 +123,23 @@ def _money(workspace: Any, user: Any) -> dict[str, Any]:
     return {"api_key": api_key, "grant": grant, "usage": event, "subscription": subscription}
 
 
+def _api(workspace: Any, api_key: Any) -> dict[str, Any]:
+    now = timezone.now()
+    call = ApiCall.objects.create(
+        workspace=workspace,
+        api_key=api_key,
+        key="b5c7",
+        method="POST",
+        path="/api/v1/conversions",
+        sha256="0" * 64,
+        state="done",
+        status_code=201,
+        claimed_at=now,
+        created_at=now,
+    )
+    return {"call": call}
+
+
 def fill(workspace: Any, user: Any) -> dict[str, Any]:
     """Give the workspace one of everything that ``user`` made; return it by the name of its kind."""
     sound = wav_bytes(tone(1.0))
@@ -151,4 +169,5 @@ def fill(workspace: Any, user: Any) -> dict[str, Any]:
     membership = workspace.memberships.exclude(role="owner").last() or workspace.memberships.get()
     held |= {"source": source, "job": job, "artifact": artifact, "conversion": conversion, "preset": preset}
     held |= _webhook(workspace, user) | _money(workspace, user)
+    held |= _api(workspace, held["api_key"])
     return held | {"invitation": invitation, "membership": membership, "workspace": workspace}

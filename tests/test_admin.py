@@ -17,7 +17,9 @@ from apps.accounts.models import AuditEvent, Invitation, User
 from tests.holdings import fill
 
 OURS = [
-    model for label in ("accounts", "jobs", "voices", "studio") for model in apps.get_app_config(label).get_models()
+    model
+    for label in ("accounts", "jobs", "voices", "studio", "api")
+    for model in apps.get_app_config(label).get_models()
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
@@ -12,7 +12,8 @@ from django.contrib.auth.models import Group
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 
-from apps.accounts.models import AuditEvent, ErasureReport, Invitation, Membership, User, Workspace
+from apps.accounts import keys
+from apps.accounts.models import ApiKey, AuditEvent, ErasureReport, Invitation, Membership, User, Workspace
 from apps.accounts.staff import Admin, StaffAdmin
 
 admin.site.unregister(Group)  # rights come from memberships; groups would be a second way
@@ -106,6 +107,32 @@ class InvitationAdmin(StaffAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Invitations are sent from the team page, where the letter goes out."""
         return False
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(StaffAdmin):
+    """Keys of programs; what a program sends cannot be learned here. One that leaked can be revoked."""
+
+    list_display = ("name", "start", "workspace", "user", "scope", "created_at", "last_used_at", "revoked_at")
+    list_filter = ("scope", ("revoked_at", admin.EmptyFieldListFilter), "created_at")
+    list_select_related = ("workspace", "user")
+    search_fields = ("code", "name", "start", "user__email", "workspace__name", "workspace__slug")
+    exclude = ("key_hash", "old_key_hash")
+    readonly_fields = tuple(field.name for field in ApiKey._meta.fields if not field.name.endswith("key_hash"))
+    date_hierarchy = "created_at"
+    actions = ("revoke",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Members make their keys, so that nobody else has seen one."""
+        return False
+
+    @admin.action(description="Revoke", permissions=["change"])
+    def revoke(self, request: HttpRequest, rows: QuerySet[ApiKey]) -> None:
+        """Close the chosen keys for good, at once."""
+        closed = [key for key in rows.select_related("workspace") if keys.revoke(key=key, user=None)]
+        for key in closed:
+            self.act(request, key, "revoked")
+        self.message_user(request, f"{len(closed)} revoked.", messages.SUCCESS if closed else messages.WARNING)
 
 
 class Lines(Admin):

@@ -123,6 +123,7 @@ LEFT_OUT = {
     "webhooks.Delivery": "copies of what jobs.json holds, as they were sent; they go after a while",
     "webhooks.Attempt": "how a copy was sent; it goes with it",
     "jobs.Share": "whose turn it is in the queues says nothing of what the workspace owns",
+    "api.ApiCall": "answers that a program may ask for again within a day; they hold nothing else",
     "voices.Upload": "an upload that is not finished is no recording yet, and goes after a day",
 }
 """What a workspace owns and does not get, with the reason."""

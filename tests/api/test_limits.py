@@ -16,7 +16,6 @@ from redis import Redis
 
 from apps.accounts import keys
 from apps.accounts.keys import Caller
-from apps.accounts.models import Membership
 from apps.api import limits
 from apps.api.limits import Bucket, Route
 from apps.errors import Refused
@@ -24,12 +23,6 @@ from apps.errors import Refused
 SIZES = (3, 5)
 SECONDS = 60
 START = 1_800_000_000_000_000
-
-
-@pytest.fixture
-def caller(acme: Any, bob: Any) -> Caller:
-    key, _ = keys.issue(membership=acme.memberships.get(user=bob), name="CI", scope="create")
-    return Caller(key, Membership.objects.select_related("workspace", "user").get(workspace=acme, user=bob))
 
 
 class Model:

@@ -11,6 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
 
+from apps.api.idempotency import tidy as tidy_api_calls
 from apps.jobs import expiry, folders, orphans, services, tracebacks
 from apps.pages import erasure
 from apps.studio import retention
@@ -30,6 +31,7 @@ SELDOM: tuple[Callable[[], Any], ...] = (
     sweep_uploads,
     erasure.tell,
     tidy_webhooks,
+    tidy_api_calls,
     orphans.sweep_orphans,
 )
 
