@@ -7,10 +7,12 @@ from django.http import HttpRequest
 from apps import logs
 from apps.accounts import keys
 from apps.accounts.keys import Caller
+from apps.api import throttle
 from apps.errors import Refused
 
 HEADERS = ("X-API-Key", "xi-api-key")
 UNKNOWN = "This API key is not known, was revoked or has expired. Make one under API keys in your workspace."
+CHALLENGE = 'Bearer realm="voicecloud"'
 MISSING = "Send an API key, as `Authorization: Bearer vc_...` or `X-API-Key: vc_...`."
 
 
@@ -31,14 +33,17 @@ def token_of(request: HttpRequest) -> str:
 def authenticate(request: HttpRequest) -> Caller:
     """Return who stands behind the request's key, and let all that follows be counted and logged as theirs.
 
-    Raises Refused (401) without a key that opens a workspace.
+    Raises Refused: 401 without a key that opens a workspace, 429 to an address that sent many of those.
     """
     token = token_of(request)
     if not token:
-        raise Refused(MISSING, status=401)
+        raise Refused(MISSING, status=401, headers={"WWW-Authenticate": CHALLENGE})
+    throttle.admit(request, token)
     caller = keys.caller_of(token)
     if caller is None:
-        raise Refused(UNKNOWN, status=401)
+        throttle.failed(request, token)
+        raise Refused(UNKNOWN, status=401, headers={"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'})
+    throttle.accepted(token)
     logs.workspace.set(caller.workspace.slug)
     keys.in_use.set(caller.key)
     return caller

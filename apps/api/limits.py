@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 
 from apps.accounts.keys import Caller
 from apps.errors import Refused
+from apps.jobs import counters
 
 log = logging.getLogger(__name__)
 WINDOW_SECONDS = 60
@@ -104,6 +105,7 @@ def enforce(caller: Caller, route: Route) -> Verdict:
     verdict = check(caller, route)
     level = verdict.refusing
     if level is not None:
+        counters.count("api_limited")
         sentence = f"These were more than {level.bucket.size} requests a minute of one {level.bucket.name}."
         raise Refused(f"{sentence} Go on in {level.wait} s.", status=429, headers=verdict.headers)
     return verdict

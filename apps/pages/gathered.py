@@ -36,6 +36,8 @@ SUMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "model_cache_hits": ("Models that a worker had in memory already.", ()),
     "model_cache_misses": ("Models that a worker had to load.", ()),
     "model_cache_evictions": ("Models that made room for others in a worker's memory.", ()),
+    "api_key_failures": ("Requests with an API key that opens nothing.", ()),
+    "api_limited": ("Requests of programs refused as too many.", ()),
     "storage_orphans": ("Files removed because no row named them.", ()),
     "storage_missing": ("Rows found whose file is not in the storage.", ()),
 }
