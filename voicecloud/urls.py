@@ -19,6 +19,7 @@ urlpatterns = [
     path("accounts/", include("allauth.urls")),
     path("", include("apps.accounts.urls")),
     path("w/<slug:slug>/", include("apps.webhooks.urls")),
+    path("w/<slug:slug>/", include("apps.api.urls")),
     path("w/<slug:slug>/", include("apps.jobs.urls")),
     path("w/<slug:slug>/", include("apps.voices.urls")),
     path("w/<slug:slug>/", include("apps.studio.urls")),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,8 +18,8 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
+from apps.accounts.auditing import audit
 from apps.accounts.models import ApiKey, Membership, Role, Scope, User, Workspace
-from apps.accounts.services import audit
 from apps.errors import Refused
 
 KEYS_MAX = 100
@@ -82,17 +83,23 @@ def issue(
     scope: str,
     caps: dict[str, int] | None = None,
     expires_at: datetime | None = None,
+    code: uuid.UUID | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key and return it with what the program sends, which nobody can learn again.
 
-    Raises Refused: 403 for a scope above the member's own role, 409 when the workspace has too many.
+    Who names the ``code`` makes one key by it, however often this is called. Raises Refused: 403 for a scope above the
+    member's own role, 409 when the workspace has too many, or the code was used.
     """
     workspace = Workspace.objects.select_for_update(no_key=True).get(pk=membership.workspace_id)
     _require_role(membership, scope)
     if workspace.api_keys.filter(revoked_at=None).count() >= KEYS_MAX:
         raise Refused(f"A workspace has at most {KEYS_MAX} API keys; revoke one first.", status=409)
+    code = code or uuid.uuid4()
+    if ApiKey.objects.filter(code=code).exists():
+        raise Refused("This key was made already, and is shown only once. Revoke it and make another.", status=409)
     token = new_token()
     key = ApiKey.objects.create(
+        code=code,
         workspace=workspace,
         user=membership.user,
         name=name,
@@ -102,7 +109,8 @@ def issue(
         caps=caps or {},
         expires_at=expires_at,
     )
-    _write_down(key, membership.user, "created", scope=scope)
+    until = expires_at.isoformat() if expires_at else None
+    _write_down(key, membership.user, "created", scope=scope, caps=key.caps, expires_at=until)
     return key, token
 
 
@@ -113,16 +121,19 @@ def new_token() -> str:
 
 @transaction.atomic
 def rotate(*, key: ApiKey, user: User, overlap: timedelta) -> str:
-    """Give the key a new secret and return it; the old one works for ``overlap`` on. Refused (409) once revoked."""
+    """Give the key as it was read a new secret and return it; the old one works for ``overlap`` on.
+
+    Of two at once one is done, so nobody's secret is lost unseen. Raises Refused (409) then, and once it is revoked.
+    """
     token = new_token()
-    changed = ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(
+    changed = ApiKey.objects.filter(pk=key.pk, revoked_at=None, key_hash=key.key_hash).update(
         old_key_hash=F("key_hash"),
         old_key_until=timezone.now() + overlap,
         key_hash=key_hash(token),
         start=token[:START_LETTERS],
     )
     if not changed:
-        raise Refused("This key was revoked; make a new one.", status=409)
+        raise Refused("This key was revoked, or has got a new secret meanwhile. Look at its state.", status=409)
     _write_down(key, user, "rotated", overlap_seconds=round(overlap.total_seconds()))
     return token
 
@@ -134,6 +145,11 @@ def revoke(*, key: ApiKey, user: User | None) -> bool:
         return False
     _write_down(key, user, "revoked")
     return True
+
+
+def revoke_of(*, workspace: Workspace, member: User, user: User | None) -> int:
+    """Close all keys that a member has in the workspace; say how many that were."""
+    return sum(revoke(key=key, user=user) for key in workspace.api_keys.filter(user=member, revoked_at=None))
 
 
 def _require_role(membership: Membership, scope: str) -> None:

@@ -230,7 +230,17 @@ class ApiKey(models.Model):
     @property
     def is_usable(self) -> bool:
         """Say whether it still opens the workspace, as far as the key itself goes."""
-        return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
+        return self.revoked_at is None and not self.has_expired
+
+    @property
+    def has_expired(self) -> bool:
+        """Say whether its time is over."""
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def has_overlap(self) -> bool:
+        """Say whether the secret before the last rotation still works."""
+        return self.old_key_until is not None and self.old_key_until > timezone.now() and self.is_usable
 
 
 class ErasureReport(models.Model):

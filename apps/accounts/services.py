@@ -9,7 +9,6 @@ import hashlib
 import logging
 import secrets
 from datetime import timedelta
-from typing import Any
 
 from allauth.account.models import EmailAddress
 from allauth.usersessions.models import UserSession
@@ -18,8 +17,9 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
+from apps.accounts import keys
+from apps.accounts.auditing import audit as audit
 from apps.accounts.models import (
-    AuditEvent,
     ErasureReport,
     Invitation,
     Membership,
@@ -36,15 +36,6 @@ OPEN_INVITATIONS_MAX = 100
 INVITATIONS_PER_DAY = 200  # letters to strangers, in the site's name
 OWNED_MAX = 50
 INVITED = "invitation.sent"
-
-
-def audit(
-    *, workspace: Workspace, user: User | None, action: str, target: str = "", data: dict[str, Any] | None = None
-) -> AuditEvent:
-    """Write one line of the workspace's audit log; ``action`` is ``noun.verb``, ``target`` what a reader calls it."""
-    return AuditEvent.objects.create(
-        workspace=workspace, user=user, action=action, target=target[:200], data=data or {}
-    )
 
 
 def create_workspace(*, user: User, name: str, personal: bool = False) -> Workspace:
@@ -185,13 +176,14 @@ def change_role(*, membership: Membership, user: User, role: str) -> None:
 
 
 def remove_member(*, membership: Membership, user: User) -> None:
-    """Take a member other than the owner out of the workspace; what they made stays."""
+    """Take a member other than the owner out of the workspace; what they made stays, but their API keys close."""
     with transaction.atomic():
         workspace = _locked(membership.workspace)
         if not Membership.objects.filter(pk=membership.pk).exclude(role=Role.OWNER).delete()[0]:
             raise Refused("The owner cannot go. Hand the workspace over first.", status=409)
         action = "member.left" if membership.user == user else "member.removed"
         audit(workspace=workspace, user=user, action=action, target=membership.user.email)
+        keys.revoke_of(workspace=workspace, member=membership.user, user=user)
 
 
 def transfer(*, workspace: Workspace, owner: User, to: Membership) -> None:
@@ -273,6 +265,9 @@ def erase_account(*, user: User) -> list[ErasureReport]:
         reports = [erase_workspace(workspace=one, user=user) for one in mine if one.code not in begun]
         for session in UserSession.objects.filter(user=user):
             session.end()
+        for left in Membership.objects.filter(user=user).exclude(role=Role.OWNER).select_related("workspace"):
+            keys.revoke_of(workspace=left.workspace, member=user, user=None)
+            audit(workspace=left.workspace, user=None, action="member.left", data={"account": "deleted"})
         user.delete()
     return reports
 

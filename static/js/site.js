@@ -81,6 +81,33 @@ document.addEventListener("submit", async (event) => {
   delete form.dataset.confirmed;
 });
 
+// --- a form whose answer is shown only once is sent only once -----------------------------------------------------------
+
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("form[data-once]") || event.defaultPrevented) return;
+  if (event.target.dataset.sent) event.preventDefault();
+  event.target.dataset.sent = "yes";
+});
+addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
+
+// --- what can be copied -------------------------------------------------------------------------------------------------
+
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  const field = document.getElementById(button.dataset.copy);
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    field.select();
+    try {
+      await navigator.clipboard.writeText(field.value);
+      showToast({ text: "Copied.", kind: "ok" });
+    } catch {
+      showToast({ text: "Your browser does not let pages copy. It is selected: press Ctrl and C.", kind: "bad" });
+    }
+  });
+}
+
 // --- a line at the top while something asked for takes its time --------------------------------------------------------
 
 const waiting = document.getElementById("waiting");

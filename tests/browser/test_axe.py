@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,7 @@ MORE_PAGES = {
     "nothing to convert into": "studio:convert",
     "a list of no jobs": "jobs:list",
     "a list of no endpoints": "webhooks:list",
+    "a list of no keys": "api:keys",
 }
 # axe would fetch every sheet again and put copies of it into the page, which the site's policy rightly refuses.
 OPTIONS = {"preload": False, "resultTypes": ["violations"]}
@@ -239,6 +241,29 @@ def test_an_invalid_form_says_so_and_takes_the_focus(
     expect(name).to_have_attribute("aria-invalid", "true")
     expect(name).to_be_focused()
     judge(page)
+    page.close()
+
+
+def test_a_new_key_is_shown_cleanly_copied_and_not_shown_again(
+    places: dict[str, dict[str, str]], owner: BrowserContext, stack: Stack
+) -> None:
+    owner.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.url)
+    page = owner.new_page()
+    page.goto(stack.url + places["paths"]["api:key-new"])
+    page.get_by_role("textbox", name="Name").fill("nightly renders")
+    page.get_by_label("Conversion, s").fill("600")
+    page.get_by_role("button", name="Make the key").dblclick()
+    key = page.get_by_label("Key", exact=True)
+    expect(key).to_have_value(re.compile(r"^vc_[\w-]{43}$"))
+    judge(page)
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_text("Copied.")).to_be_visible()
+    secret = key.input_value()
+    assert page.evaluate("navigator.clipboard.readText()") == secret
+    page.reload()
+    expect(page.get_by_text("was made already")).to_be_visible()
+    assert secret not in page.content()
+    expect(page.get_by_text("nightly renders")).to_have_count(1)
     page.close()
 
 
