@@ -8,18 +8,31 @@ from contextlib import suppress
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.authentication import get_authentication_records
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
 from django.db import transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from apps.accounts import sealing
+from apps.accounts.auditing import audit_everywhere
 from apps.accounts.models import User
 from apps.accounts.services import create_workspace
 from apps.errors import Refused
 
 logger = logging.getLogger(__name__)
 PURPOSE = "second factor"
+# What allauth tells a person by letter about their log-in, and how the audit logs call it.
+AUDITED = {
+    "account/email/password_changed": "password.changed",
+    "account/email/password_reset": "password.reset",
+    "account/email/password_set": "password.set",
+    "account/email/email_changed": "email.changed",
+    "account/email/email_deleted": "email.removed",
+    "mfa/email/totp_activated": "second_factor.on",
+    "mfa/email/totp_deactivated": "second_factor.off",
+    "mfa/email/recovery_codes_generated": "recovery_codes.made",
+}
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no types for mypy
@@ -33,10 +46,22 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
                 create_workspace(user=user, name=user.email.split("@")[0][:80], personal=True)
         return user
 
-    def send_notification_mail(self, *args: Any, **kwargs: Any) -> None:
-        """Tell a person what was changed about their log-in; the change stands whether or not the letter goes out."""
+    def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
+        """Write a log-in down, and by what it was: a password, a code, a second factor."""
+        if not kwargs.get("signup"):
+            by = [record["method"] for record in get_authentication_records(request, user)]
+            audit_everywhere(user=user, action="member.logged_in", data={"by": by})
+        response: HttpResponse = super().post_login(request, user, **kwargs)
+        return response
+
+    def send_notification_mail(self, template_prefix: str, user: User, *args: Any, **kwargs: Any) -> None:
+        """Write down what was changed about a person's log-in, and tell them.
+
+        The change stands whether or not the letter goes out.
+        """
+        audit_everywhere(user=user, action=AUDITED.get(template_prefix, template_prefix.rpartition("/")[2]))
         with suppress(Refused):  # logged where it was raised
-            super().send_notification_mail(*args, **kwargs)
+            super().send_notification_mail(template_prefix, user, *args, **kwargs)
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Send one of allauth's letters, signed with the site's own name and address.

@@ -1,10 +1,10 @@
-"""The one way to write into a workspace's audit log."""
+"""The one way to write into the audit logs of workspaces."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from apps.accounts.models import AuditEvent, User, Workspace
+from apps.accounts.models import AuditEvent, Membership, User, Workspace
 
 
 def audit(
@@ -14,3 +14,10 @@ def audit(
     return AuditEvent.objects.create(
         workspace=workspace, user=user, action=action, target=target[:200], data=data or {}
     )
+
+
+def audit_everywhere(*, user: User, action: str, data: dict[str, Any] | None = None) -> None:
+    """Write what concerns how a person gets in into the log of every workspace that they get into."""
+    found = Membership.objects.filter(user=user, workspace__deleted_at=None).values_list("workspace", flat=True)
+    lines = (AuditEvent(workspace_id=pk, user=user, action=action, target=user.email, data=data or {}) for pk in found)
+    AuditEvent.objects.bulk_create(lines)

@@ -6,9 +6,10 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.db.models import Q
 from django.utils.html import format_html
 
-from apps.accounts.models import Invitation, Membership, Role, User, Workspace
+from apps.accounts.models import AuditEvent, Invitation, Membership, Role, User, Workspace
 
 ROLES = [
     (Role.ADMIN, "Admin: manages members and settings"),
@@ -106,6 +107,33 @@ class EraseWorkspaceForm(DeleteWorkspaceForm):
     def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
         super().__init__(*args, workspace=workspace, **kwargs)
         self.fields["name"].help_text = format_html("Type “{}” to erase it now.", workspace.name)
+
+
+class AuditFilterForm(forms.Form):
+    """Which lines of the audit log are shown; days are whole ones, in UTC."""
+
+    action = forms.CharField(label="What", required=False)
+    person = forms.CharField(label="Who", required=False)
+    since = forms.DateField(label="From", required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d"))
+    until = forms.DateField(label="To", required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d"))
+
+    def __init__(self, *args: Any, workspace: Workspace, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        lines = AuditEvent.objects.filter(workspace=workspace).order_by()
+        actions = sorted(set(lines.values_list("action", flat=True).distinct()))
+        people = sorted(set(lines.exclude(user=None).values_list("user__email", flat=True).distinct()))
+        for name, found in (("action", actions), ("person", people)):
+            choices = [("", "everything" if name == "action" else "everybody"), *((one, one) for one in found)]
+            self.fields[name].widget = forms.Select(choices=choices)
+
+    @property
+    def chosen(self) -> Q:
+        """The condition on lines that was chosen."""
+        found, sent = Q(), self.cleaned_data
+        for name, column in (("action", "action"), ("person", "user__email"), ("since", "created_at__date__gte")):
+            if sent[name]:
+                found &= Q(**{column: sent[name]})
+        return found & Q(created_at__date__lte=sent["until"]) if sent["until"] else found
 
 
 class EraseAccountForm(forms.Form):

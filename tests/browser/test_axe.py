@@ -251,7 +251,7 @@ def test_a_new_key_is_shown_cleanly_copied_and_not_shown_again(
     page = owner.new_page()
     page.goto(stack.url + places["paths"]["api:key-new"])
     page.get_by_role("textbox", name="Name").fill("nightly renders")
-    page.get_by_label("Conversion, s").fill("600")
+    page.get_by_role("spinbutton", name="Conversion, s").first.fill("600")
     page.get_by_role("button", name="Make the key").dblclick()
     key = page.get_by_label("Key", exact=True)
     expect(key).to_have_value(re.compile(r"^vc_[\w-]{43}$"))
