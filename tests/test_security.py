@@ -272,6 +272,7 @@ def test_browsers_can_reach_the_store_from_the_sites_pages(monkeypatch: pytest.M
         ("RETENTION_DAYS", -1, "voicecloud.E040"),
         ("RETENTION_DAYS", 40_000, "voicecloud.E040"),
         ("JOB_LOST_AFTER_SECONDS", 8, "voicecloud.E008"),
+        ("API_RATE_DEAR", -1, "voicecloud.E018"),
         ("JOBS_PER_WORKSPACE", -1, "voicecloud.E020"),
     ],
 )
