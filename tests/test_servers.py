@@ -16,7 +16,7 @@ import pytest
 from tests import debian_redis, postgres, swift
 
 ROOT = Path(__file__).resolve().parent
-SUITE = ("accounts", "billing", "jobs", "pages", "studio", "voices", "webhooks")
+SUITE = ("accounts", "api", "billing", "jobs", "pages", "studio", "voices", "webhooks")
 # Walks of every address store a workspace's files again for each: on the two other servers alone.
 WALKS = ("test_admin.py", "test_security.py", "test_tenancy.py")
 # These look into the folder that files lie in; what they show is shown of a bucket in tests/test_storage.py and

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
 from django.test import AsyncClient, Client
 
 from apps.accounts import audit_views, services
@@ -111,6 +113,7 @@ async def test_it_is_streamed_under_asgi_too(acme: Any, alice: Any, monkeypatch:
     await client.aforce_login(alice)
     answer = await client.get("/w/acme/audit/?format=json")
     blocks = [block async for block in answer.streaming_content]
+    await sync_to_async(connections.close_all)()  # of the thread that read them
     assert len(blocks) == 1 + 3 + 1
     assert [event["target"] for event in json.loads(b"".join(blocks))["events"]] == ["4", "3", "2", "1", "0"]
 
