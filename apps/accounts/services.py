@@ -78,12 +78,13 @@ def token_hash(token: str) -> str:
 def invite(*, workspace: Workspace, user: User, email: str, role: str) -> tuple[Invitation, str]:
     """Invite an address to the workspace and return the invitation with its token, which nobody can learn again.
 
-    An earlier open invitation of the same address is replaced. Raises Refused for members and for too many at once.
+    An earlier open invitation of the same address is replaced, and an open one takes a seat. Raises Refused for
+    members, for too many at once, and (402) when the plan has no seat left.
     """
     email = email.strip().lower()
     token = invitation_token()
     with transaction.atomic():
-        _locked(workspace)
+        row = _locked(workspace)
         if workspace.memberships.filter(user__email__iexact=email).exists():
             raise Refused(f"{email} is already a member of this workspace.", status=409)
         workspace.invitations.filter(email=email, accepted_at=None).delete()
@@ -93,6 +94,7 @@ def invite(*, workspace: Workspace, user: User, email: str, role: str) -> tuple[
         open_ones = workspace.invitations.filter(accepted_at=None, expires_at__gt=timezone.now()).count()
         if open_ones >= OPEN_INVITATIONS_MAX:
             raise Refused(f"{OPEN_INVITATIONS_MAX} invitations are open. Withdraw some first.", status=409)
+        _require_seat(row, "Remove a member, withdraw an invitation or choose a larger plan.", open_ones)
         invitation = Invitation.objects.create(
             workspace=workspace,
             email=email,
@@ -132,7 +134,10 @@ def is_addressed_to(invitation: Invitation, user: User) -> bool:
 
 
 def accept(*, token: str, user: User) -> Membership:
-    """Make ``user`` a member by the link of the letter. The link works once, and only for whom it was sent to."""
+    """Make ``user`` a member by the link of the letter. The link works once, and only for whom it was sent to.
+
+    Raises Refused, (402) when all seats are taken: the plan may have become smaller since the letter was sent.
+    """
     with transaction.atomic():
         invitation = open_invitation(token)
         workspace = _locked(invitation.workspace)
@@ -145,6 +150,8 @@ def accept(*, token: str, user: User) -> Membership:
         claimed = Invitation.objects.filter(pk=invitation.pk, accepted_at=None).update(accepted_at=timezone.now())
         if claimed != 1:
             raise Refused("This invitation was used or withdrawn a moment ago. Ask for a new one.", status=410)
+        if not workspace.memberships.filter(user=user).exists():
+            _require_seat(workspace, "Ask its owner for a larger plan, then use the link again.")
         membership, is_new = Membership.objects.get_or_create(
             workspace=workspace, user=user, defaults={"role": invitation.role}
         )
@@ -270,6 +277,13 @@ def erase_account(*, user: User) -> list[ErasureReport]:
             audit(workspace=left.workspace, user=None, action="member.left", data={"account": "deleted"})
         user.delete()
     return reports
+
+
+def _require_seat(workspace: Workspace, remedy: str, invited: int = 0) -> None:
+    """Raise Refused (402) unless the plan has a seat beyond those of members and of the ``invited``."""
+    if workspace.seats is not None and workspace.memberships.count() + invited >= workspace.seats:
+        seats = f"{workspace.seats} seat{'' if workspace.seats == 1 else 's'}"
+        raise Refused(f"The plan of “{workspace}” has {seats}, and all are taken. {remedy}", status=402)
 
 
 def _locked(workspace: Workspace) -> Workspace:

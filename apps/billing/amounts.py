@@ -69,3 +69,17 @@ def cap_refusal(meter: str, wanted: int, left: int, resets_at: datetime) -> str:
         f"This takes {shown(meter, wanted)} of {METERS[meter].name} and this API key may use {shown(meter, left)} more "
         f"until {day(resets_at)}. Use another key, or raise its cap."
     )
+
+
+def full(meter: str, limit: int, held: int, more: int) -> str:
+    """Return the sentence for who adds something where the plan's limit is reached."""
+    if METERS[meter].unit == "bytes":
+        left = shown(meter, max(0, limit - held))
+        return (
+            f"This takes {shown(meter, more)} and {left} of your plan's {shown(meter, limit)} of storage is left. "
+            "Delete something first, or choose a larger plan."
+        )
+    return (
+        f"Your plan holds {shown(meter, limit)} and there {'is' if held == 1 else 'are'} {_grouped(held)} already. "
+        "Delete one first, or choose a larger plan."
+    )

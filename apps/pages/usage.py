@@ -12,24 +12,13 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 from django.utils import timezone
 
 from apps.accounts.models import Membership, Workspace
-from apps.jobs.models import Artifact, Job, Status
-from apps.studio.models import Source
-from apps.voices.models import Consent, Recording, Take, Upload, VoiceModel
+from apps.billing.services.holdings import Kind, kinds
+from apps.jobs.models import Job, Status
 
 DAYS = 30
 GB = 1_000_000_000
 # The queue whose jobs compute: what they take is what machines with GPUs are paid for.
 COMPUTES = "gpu"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of stored file: its rows with a file, the way to their workspace, the column with its size in bytes."""
-
-    name: str
-    rows: QuerySet[Any]
-    workspace: str
-    size: str | None
 
 
 @dataclass
@@ -71,20 +60,6 @@ class Usage:
 def has_prices() -> bool:
     """Say whether there is a cost to show."""
     return bool(settings.COST_PER_GPU_HOUR or settings.COST_PER_GB_MONTH)
-
-
-def kinds() -> list[Kind]:
-    """Return all kinds of stored files."""
-    return [
-        Kind("recordings", Recording.objects.all(), "voice__workspace", "size"),
-        Kind("takes", Take.objects.all(), "recording__voice__workspace", None),
-        Kind("spoken consents", Consent.objects.exclude(recording=""), "voice__workspace", None),
-        Kind("voice models", VoiceModel.objects.exclude(file=""), "voice__workspace", "size"),
-        Kind("sources", Source.objects.filter(expired_at=None), "workspace", "size"),
-        Kind("made files", Artifact.objects.filter(expired_at=None), "workspace", "size"),
-        Kind("uploads under way", Upload.objects.all(), "voice__workspace", "offset"),
-        Kind("work folders of jobs", Job.objects.exclude(checkpoint=""), "workspace", None),
-    ]
 
 
 def since() -> datetime:

@@ -15,6 +15,7 @@ from django.urls import reverse
 
 from apps.accounts.models import User, Workspace
 from apps.accounts.services import audit
+from apps.billing.services import holdings
 from apps.errors import Refused
 from apps.jobs.services import submit
 from apps.studio import retention, tasks
@@ -33,7 +34,8 @@ PRESETS_MAX = 200
 def add_source(*, workspace: Workspace, user: User, upload: TemporaryUploadedFile) -> Source:
     """Take in an uploaded file as a source, or return the one with the same bytes that is there already.
 
-    Raises Refused: 413 too large, 422 no usable sound, 503 too many checks at once.
+    Raises Refused: 413 too large, 422 no usable sound, 503 too many checks at once; QuotaExceeded (402) when the
+    plan's storage has no room for it.
     """
     path = Path(upload.temporary_file_path())
     size = path.stat().st_size
@@ -60,7 +62,9 @@ def add_source(*, workspace: Workspace, user: User, upload: TemporaryUploadedFil
     )
     source.file.name = store(source_path(source, ""), path)
     try:
-        source.save()
+        with transaction.atomic():
+            holdings.require_storage(workspace, size)
+            source.save()
     except BaseException:
         remove([str(source.file.name)])
         raise

@@ -16,7 +16,9 @@ def subscription_of(workspace: Workspace) -> Subscription:
 def locked(workspace: Workspace) -> Subscription:
     """Return the subscription, locked until the caller's transaction ends: what orders all reservations."""
     subscription_of(workspace)
-    return Subscription.objects.select_for_update().select_related("workspace").get(workspace=workspace)
+    # Its workspace's row stays free: claiming a job holds that one, and waits for a job that is just being settled.
+    rows = Subscription.objects.select_for_update(of=("self",), no_key=True)
+    return rows.select_related("workspace").get(workspace=workspace)
 
 
 def plan_of(workspace: Workspace) -> Plan:

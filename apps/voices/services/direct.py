@@ -88,7 +88,9 @@ def _take_in(store: ObjectStore, upload: Upload) -> Recording:
         path = Path(folder) / "whole"
         try:
             store.fetch(name, path, etag=etag)
-            return add_recording(voice=upload.voice, user=upload.user, path=path, name=upload.name, keep=keep)
+            return add_recording(
+                voice=upload.voice, user=upload.user, path=path, name=upload.name, keep=keep, announced=upload.size
+            )
         except Changed:
             raise Refused("The file was exchanged while it was checked; send it again.", status=409) from None
 

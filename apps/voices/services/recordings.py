@@ -14,6 +14,7 @@ from django.urls import reverse
 
 from apps.accounts.models import User
 from apps.accounts.services import audit
+from apps.billing.services import holdings
 from apps.errors import Refused
 from apps.jobs.models import UNFINISHED
 from apps.jobs.services import cancel, submit
@@ -52,12 +53,14 @@ def add_recording(
     name: str,
     script: str = "",
     keep: Callable[[str, Path], str] = store,
+    announced: int = 0,
 ) -> Recording:
     """Take in the file at ``path`` (it is moved away) as a recording of ``voice`` and submit its slicing.
 
     ``name`` is what the user calls it, only ever shown; ``script`` is what was read aloud; ``keep`` puts the file at a
-    path into the storage under a name and returns its name there. Raises Refused: 413 too
-    large, 409 the same bytes are there already, 422 no usable sound, 503 too many checks at once.
+    path into the storage under a name and returns its name there; ``announced`` bytes of it count as stored already.
+    Raises Refused: 413 too large, 409 the same bytes are there already, 422 no usable sound, 503 too many checks at
+    once; QuotaExceeded (402) when the plan's storage has no room for it.
     """
     size = path.stat().st_size
     check_size(size)
@@ -79,7 +82,7 @@ def add_recording(
     )
     recording.file.name = keep(recording_path(recording, ""), path)
     try:
-        _insert(recording, user)
+        _insert(recording, user, recording.size - announced)
     except BaseException:
         remove([str(recording.file.name)])
         raise
@@ -154,10 +157,11 @@ def inspect(path: Path) -> AudioInfo:
         _CHECKS.release()
 
 
-def _insert(recording: Recording, user: User) -> None:
+def _insert(recording: Recording, user: User, more: int) -> None:
     voice = recording.voice
     try:
         with transaction.atomic():
+            holdings.require_storage(voice.workspace, more)
             recording.job = submit(
                 workspace=voice.workspace,
                 user=user,

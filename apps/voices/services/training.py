@@ -108,7 +108,9 @@ def make_instant(*, voice: Voice, user: User) -> VoiceModel:
 def _submit(voice: Voice, user: User, kind: str, options: dict[str, Any], least: float) -> VoiceModel:
     instant = kind == VoiceModel.Kind.INSTANT
     with transaction.atomic():
-        locked = Voice.objects.select_for_update().select_related("workspace").get(pk=voice.pk)
+        # Rows that point at it may come meanwhile: whoever adds one may hold the subscription that ``submit`` locks.
+        rows = Voice.objects.select_for_update(no_key=True, of=("self",))
+        locked = rows.select_related("workspace").get(pk=voice.pk)
         require_consent(locked)
         seconds = _enough(locked, least, instant)
         version = (locked.models.aggregate(last=Max("version"))["last"] or 0) + 1

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from apps.accounts.models import User
+from apps.billing.services import holdings
 from apps.errors import Refused
 from apps.jobs import orphans
 from apps.voices.media import shown_name
@@ -29,13 +30,19 @@ _BLOCK = 256 * 1024
 
 
 def begin(*, voice: Voice, user: User, name: str, size: int) -> Upload:
-    """Announce a file of ``size`` bytes. Raises Refused: 413 too large, 422 empty, 429 too many unfinished."""
+    """Announce a file of ``size`` bytes, which count as stored from here on.
+
+    Raises Refused: 413 too large, 422 empty, 429 too many unfinished; QuotaExceeded (402) when the plan's storage has
+    no room for it.
+    """
     check_size(size)
     if size == 0:
         raise Refused("The file is empty; record or export it again.", status=422)
     if voice.uploads.count() >= MOST_OPEN:
         raise Refused("Too many uploads of this voice are unfinished; finish or cancel some first.", status=429)
-    return Upload.objects.create(voice=voice, user=user, name=shown_name(name), size=size)
+    with transaction.atomic():
+        holdings.require_storage(voice.workspace, size)
+        return Upload.objects.create(voice=voice, user=user, name=shown_name(name), size=size)
 
 
 def append(*, upload: Upload, offset: int, source: BinaryIO) -> Upload:
@@ -72,7 +79,9 @@ def finish(*, upload: Upload) -> Recording:
         raise Refused(f"The upload has {upload.offset} of {upload.size} bytes; send the rest.", status=409)
     path = _join(upload)
     try:
-        recording = add_recording(voice=upload.voice, user=upload.user, path=path, name=upload.name)
+        recording = add_recording(
+            voice=upload.voice, user=upload.user, path=path, name=upload.name, announced=upload.size
+        )
     except Refused as refused:
         if refused.status != 503:  # then nothing is wrong with the file: it may be finished later
             abandon(upload)

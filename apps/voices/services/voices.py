@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 
 from apps.accounts.models import User, Workspace
 from apps.accounts.services import audit
+from apps.billing.services import holdings
 from apps.errors import Refused
 from apps.jobs.models import ENDED, UNFINISHED, Artifact, Job
 from apps.jobs.services import cancel
@@ -17,9 +18,14 @@ from apps.voices.services.files import remove_on_commit
 
 
 def create_voice(*, workspace: Workspace, user: User, name: str, description: str = "") -> Voice:
-    """Return a new voice without consent, recordings or models. Raises Refused (409) when the name is taken."""
+    """Return a new voice without consent, recordings or models.
+
+    Raises Refused (409) when the name is taken, QuotaExceeded (402) when the plan allows no more voices.
+    """
     voice = Voice(workspace=workspace, name=name.strip(), description=description.strip(), created_by=user)
-    _save(voice)
+    with transaction.atomic():
+        holdings.require(workspace=workspace, meter="voices", count=workspace.voices.count)
+        _save(voice)
     return voice
 
 

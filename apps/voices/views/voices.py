@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
 from apps.accounts.access import WorkspaceRequest, member
+from apps.billing.errors import QuotaExceeded
 from apps.errors import Refused
 from apps.jobs.models import UNFINISHED
 from apps.voices.forms import TrainForm, VoiceForm
@@ -54,6 +55,8 @@ def new(request: WorkspaceRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             voice = voices.create_voice(workspace=request.workspace, user=request.user, **form.cleaned_data)
+        except QuotaExceeded:
+            raise  # nothing in the form is wrong
         except Refused as refused:
             form.add_error("name", refused.message)
         else:
