@@ -26,6 +26,7 @@ ANYBODY, PERSON = "anybody", "person"
 # Address -> method -> the least role that may; "anybody" and "person" (somebody logged in) own no workspace.
 TABLE: dict[str, dict[str, str]] = {
     "pages:home": {"GET": ANYBODY},
+    "pages:pricing": {"GET": ANYBODY},
     "pages:healthz": {"GET": ANYBODY},
     "pages:readyz": {"GET": ANYBODY},
     "pages:metrics": {"GET": ANYBODY},  # the token is the key: tests/pages/test_metrics.py
@@ -48,6 +49,8 @@ TABLE: dict[str, dict[str, str]] = {
     "accounts:erase": {"POST": "owner"},
     "accounts:erase_account": {"GET": PERSON, "POST": PERSON},
     "accounts:audit": {"GET": "admin"},
+    "billing:plan": {"GET": "viewer"},
+    "billing:usage": {"GET": "viewer"},
     "webhooks:list": {"GET": "admin"},
     "webhooks:new": {"GET": "admin", "POST": "admin"},
     "webhooks:detail": {"GET": "admin"},
@@ -74,6 +77,7 @@ TABLE: dict[str, dict[str, str]] = {
     "voices:new": {"GET": "editor", "POST": "editor"},
     "voices:detail": {"GET": "viewer"},
     "voices:edit": {"GET": "editor", "POST": "editor"},
+    "voices:choose": {"POST": "editor"},
     "voices:delete": {"GET": "admin", "POST": "admin"},
     "voices:preflight": {"GET": "viewer"},
     "voices:record": {"GET": "editor"},
@@ -97,6 +101,7 @@ TABLE: dict[str, dict[str, str]] = {
     "voices:model-activate": {"POST": "editor"},
     "voices:model-delete": {"POST": "editor"},
     "studio:convert": {"GET": "viewer", "POST": "editor"},
+    "studio:cost": {"GET": "editor"},
     "studio:conversion": {"GET": "viewer"},
     "studio:source": {"GET": "viewer"},
     "studio:again": {"GET": "editor"},

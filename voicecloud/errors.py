@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.views.decorators.csrf import requires_csrf_token
+
+from apps.billing.errors import QuotaExceeded
+from apps.errors import Refused
 
 BAD_REQUEST = "The site could not read what was sent. Load the page again and try once more."
 FORBIDDEN = "Your role in this workspace does not allow this."
@@ -21,14 +26,30 @@ def wants_json(request: HttpRequest) -> bool:
     return "application/json" in accepted and "text/html" not in accepted
 
 
-def say(request: HttpRequest, message: str, *, status: int, page: str) -> HttpResponse:
-    """Answer with ``message`` and ``status`` in the form that the asker reads; ``page`` is the browser's template."""
+def say(request: HttpRequest, message: str, *, status: int, page: str, refused: Refused | None = None) -> HttpResponse:
+    """Answer with ``message`` and ``status`` in the form that the asker reads; ``page`` is the browser's template.
+
+    ``refused`` is the no itself, where it is one: what a plan has no room for is told with its figures.
+    """
     code = getattr(request, "request_id", "")
     if wants_json(request):
-        return JsonResponse({"message": message, "request_id": code}, status=status)
+        return JsonResponse({"message": message, "request_id": code, **_figures(refused)}, status=status)
+    context = {"message": message, "refused": refused}
     if request.headers.get("HX-Request") == "true":
-        return render(request, "_refused.html", {"message": message}, status=status)
-    return render(request, page, {"message": message, "request_id": code}, status=status)
+        return render(request, "_refused.html", context, status=status)
+    return render(request, page, {**context, "request_id": code}, status=status)
+
+
+def _figures(refused: Refused | None) -> dict[str, Any]:
+    if not isinstance(refused, QuotaExceeded):
+        return {}
+    return {
+        "code": "quota_exceeded",
+        "meter": refused.meter,
+        "wanted": refused.wanted,
+        "left": refused.left,
+        "resets_at": refused.resets_at,
+    }
 
 
 @requires_csrf_token

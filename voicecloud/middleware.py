@@ -92,7 +92,7 @@ class RefusedMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if isinstance(exception, Refused):
-            response = say(request, exception.message, status=exception.status, page="refused.html")
+            response = say(request, exception.message, status=exception.status, page="refused.html", refused=exception)
             for name, value in exception.headers.items():
                 response[name] = value
             return response

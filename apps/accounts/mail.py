@@ -51,6 +51,11 @@ def expiry_letter(workspace: Workspace, owner: User, facts: dict[str, Any]) -> b
     return _send("expiry", owner.email, {"workspace": workspace, **facts})
 
 
+def usage_letter(user: User, facts: dict[str, Any]) -> bool:
+    """Tell how much of an allowance is used; ``facts`` has workspace, sentence, is_all, meter, link and sells."""
+    return _send("usage", user.email, facts)
+
+
 def erased_letter(email: str, facts: dict[str, Any]) -> bool:
     """Tell who was the owner what has been removed; ``facts`` has report and rows (label, count)."""
     return _send("erased", email, facts)

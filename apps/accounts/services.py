@@ -279,6 +279,12 @@ def erase_account(*, user: User) -> list[ErasureReport]:
     return reports
 
 
+def seats_taken(workspace: Workspace) -> int:
+    """Return how many seats are taken: by members, and by invitations that can still be accepted."""
+    invited = workspace.invitations.filter(accepted_at=None, expires_at__gt=timezone.now())
+    return workspace.memberships.count() + invited.count()
+
+
 def _require_seat(workspace: Workspace, remedy: str, invited: int = 0) -> None:
     """Raise Refused (402) unless the plan has a seat beyond those of members and of the ``invited``."""
     if workspace.seats is not None and workspace.memberships.count() + invited >= workspace.seats:

@@ -81,6 +81,8 @@ METERS = _by_slug(
     Meter("storage_bytes", "storage", "bytes", held=True),
 )
 PERIOD_METERS = tuple(slug for slug, meter in METERS.items() if not meter.held)
+# What nobody can use before the site makes it; no page speaks of these.
+NOT_YET = frozenset({"tts_characters", "live_seconds"})
 _COMPRESSED, _ALL = ("wav16", "mp3", "ogg", "m4a"), ("wav16", "wav24", "flac", "mp3", "ogg", "m4a")
 PLANS = _by_slug(
     Plan(
@@ -177,6 +179,11 @@ TOP_UPS = _by_slug(
     TopUp("convert-10h", "10 h of conversion", "convert_seconds", 36_000, 4_000),
     TopUp("train-2h", "2 h of training", "train_minutes", 120, 600),
 )
+
+
+def smallest_with(format_name: str) -> Plan:
+    """Return the first plan whose results can have the format."""
+    return next(plan for plan in PLANS.values() if format_name in plan.formats)
 
 
 def default_plan() -> Plan:

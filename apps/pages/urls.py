@@ -7,6 +7,7 @@ from apps.pages import exports, health, metrics, views
 app_name = "pages"
 urlpatterns = [
     path("", views.home, name="home"),
+    path("pricing/", views.pricing, name="pricing"),
     path("dashboard/", views.dashboard, name="dashboard"),
     path("settings/", views.settings, name="settings"),
     path("w/<slug:slug>/", views.workspace, name="workspace"),

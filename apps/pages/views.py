@@ -13,6 +13,8 @@ from django.views.decorators.http import require_http_methods, require_safe
 from apps.accounts.access import LAST_WORKSPACE, WorkspaceRequest, member
 from apps.accounts.forms import ProfileForm
 from apps.accounts.models import ErasureReport, Membership, Role, Workspace
+from apps.billing import offers, warnings
+from apps.billing.plans import TOP_UPS
 from apps.jobs.models import UNFINISHED, Job
 from apps.pages.first_run import first_run, numbers_of
 from apps.studio.models import Conversion
@@ -24,6 +26,13 @@ RECENT = 6
 def home(request: HttpRequest) -> HttpResponse:
     """What this is, for somebody who has never seen it."""
     return render(request, "pages/home.html")
+
+
+@require_safe
+def pricing(request: HttpRequest) -> HttpResponse:
+    """What each plan holds and costs."""
+    context = {"cards": offers.cards(None), "top_ups": TOP_UPS.values()}
+    return render(request, "pages/pricing.html", context)
 
 
 @require_safe
@@ -53,6 +62,7 @@ def workspace(request: WorkspaceRequest) -> HttpResponse:
         "next_step": next((step for step in steps if not step.done), None),
         "jobs": Job.objects.filter(workspace=place, status__in=UNFINISHED).order_by("created_at")[:RECENT],
         "conversions": conversions[:RECENT],
+        "standings": warnings.standings(place),
     }
     return render(request, "pages/workspace.html", context)
 

@@ -9,9 +9,13 @@ from typing import Any
 from django import forms
 
 from apps.accounts.models import Workspace
+from apps.billing.plans import smallest_with
+from apps.billing.services.subscriptions import plan_of
+from apps.jobs.templatetags.job_words import duration
 from apps.studio.models import Conversion, Source
 from apps.studio.options import FORMATS, SAMPLE_RATES, defaults
 from apps.voices.models import Voice
+from apps.voices.services.locks import locked_of
 from ml.catalog import F0_METHODS, PRESETS, SCALES
 
 EARLIER_SOURCES = 50
@@ -22,6 +26,19 @@ ADVANCED = {
     "Melody": ("f0_method", "pitch_smoothing", "autotune", "scale", "retune"),
     "Chance": ("seed",),
 }
+
+
+class FormatSelect(forms.Select):
+    """File formats, of which those that the plan does not make can be read but not chosen."""
+
+    closed: frozenset[str] = frozenset()
+
+    def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Switch an option off that is not in the plan."""
+        option: dict[str, Any] = super().create_option(name, value, *args, **kwargs)
+        if str(value) in self.closed:
+            option["attrs"]["disabled"] = True
+        return option
 
 
 class ConversionForm(forms.Form):
@@ -141,6 +158,7 @@ class ConversionForm(forms.Form):
     )
     format = forms.ChoiceField(
         choices=[(name, entry.label) for name, entry in FORMATS.items()],
+        widget=FormatSelect,
         help_text="WAV and FLAC keep every sample. MP3 and M4A have 192 kbit/s in stereo, Opus 128; half in mono.",
     )
     sample_rate = forms.TypedChoiceField(
@@ -170,11 +188,27 @@ class ConversionForm(forms.Form):
         self.workspace = workspace
         voices = workspace.voices.filter(models__active=True).order_by("name", "pk")
         _choose(self.fields["voice"], voices)
+        # A locked voice that is asked for all the same gets a sentence that says why not.
+        locked = locked_of(workspace)
+        self.voice_choices = [(str(one.code), one.name) for one in voices if one.pk not in locked]
+        self.fields["voice"].widget.choices = self.voice_choices
+        self._offer_formats()
         earlier = workspace.sources.filter(expired_at=None)
         _choose(self.fields["source"], earlier)
-        shown = [(str(one.code), one.name) for one in earlier[:EARLIER_SOURCES]]
+        shown = [(str(one.code), f"{one.name} ({duration(one.duration)})") for one in earlier[:EARLIER_SOURCES]]
         self.fields["source"].widget.choices = [("", "None, a new file"), *shown]
         _choose(self.fields["parent"], workspace.conversions.all())
+
+    def _offer_formats(self) -> None:
+        made = plan_of(self.workspace).formats
+        field = self.fields["format"]
+        field.widget.closed = frozenset(FORMATS) - set(made)
+        field.widget.choices = [
+            (name, entry.label if name in made else f"{entry.label} (plan {smallest_with(name).name})")
+            for name, entry in FORMATS.items()
+        ]
+        if self.initial.get("format", made[0]) not in made:
+            self.initial["format"] = made[0]
 
     def clean(self) -> dict[str, Any]:
         """Ask for exactly one source, and for a number where the pitch is not automatic."""
@@ -188,6 +222,17 @@ class ConversionForm(forms.Form):
         if cleaned.get("pitch_mode") == MANUAL and cleaned.get("semitones") is None and "semitones" not in self.errors:
             self.add_error("semitones", "Say by how many semitones, from -24 to 24.")
         return cleaned
+
+    def chosen_source(self) -> Source | None:
+        """Return the source from before that the form shows as chosen."""
+        code = self["source"].value()
+        if not code:
+            return None
+        try:
+            found: Source = self.fields["source"].clean(code)
+        except forms.ValidationError:
+            return None
+        return found
 
     @property
     def options(self) -> dict[str, Any]:
@@ -213,6 +258,17 @@ class ConversionForm(forms.Form):
         return any(self[name].errors for name in names) or (
             not self.is_bound and any(self.initial.get(name) != usual.get(name) for name in names)
         )
+
+
+class CostForm(forms.Form):
+    """What is going to be converted: one of the workspace's sources, or a sound of so many seconds."""
+
+    source = forms.ModelChoiceField(queryset=Source.objects.none(), to_field_name="code", required=False)
+    seconds = forms.FloatField(required=False, min_value=0)
+
+    def __init__(self, workspace: Workspace, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _choose(self.fields["source"], workspace.sources.filter(expired_at=None))
 
 
 def initial_of(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,14 +15,18 @@ from django.urls import reverse
 
 from apps.accounts.models import User, Workspace
 from apps.accounts.services import audit
+from apps.billing.plans import smallest_with
 from apps.billing.services import holdings
+from apps.billing.services.subscriptions import plan_of
 from apps.errors import Refused
 from apps.jobs.services import submit
 from apps.studio import retention, tasks
 from apps.studio.models import Conversion, ConversionPreset, Source, source_path
+from apps.studio.options import FORMATS, defaults
 from apps.voices.media import content_type_of, shown_name
 from apps.voices.models import Voice
 from apps.voices.services.files import remove, remove_on_commit, store
+from apps.voices.services.locks import require_unlocked
 from apps.voices.services.recordings import check_size, inspect
 
 SEEDS = 2**31
@@ -84,9 +88,12 @@ def submit_conversion(
     """Submit the conversion of ``source`` into ``voice`` by its active model; ``seed`` None draws one.
 
     ``options`` are as ``apps.studio.options.defaults`` gives them. Raises Refused without a consent in force (403)
-    or an active model (409), or when the source has expired (410), and QuotaExceeded (402).
+    or an active model (409), when the source has expired (410), for a locked voice or a format that the plan does not
+    make (402); and QuotaExceeded (402).
     """
     with transaction.atomic():
+        require_format(workspace, options)
+        require_unlocked(voice)
         require_consent(voice)
         retention.use(source)
         model = voice.active_model
@@ -121,7 +128,22 @@ def submit_conversion(
 
 def cost_of(source: Source) -> int:
     """Return what a conversion of ``source`` takes of the allowance, in seconds begun."""
-    return max(1, math.ceil(source.duration))
+    return seconds_begun(source.duration)
+
+
+def seconds_begun(duration: float) -> int:
+    """Return what a sound of ``duration`` seconds counts as."""
+    return max(1, math.ceil(duration))
+
+
+def require_format(workspace: Workspace, options: Mapping[str, Any]) -> None:
+    """Raise Refused (402) unless the plan makes files of the format that ``options`` ask for."""
+    name = options.get("format", defaults()["format"])
+    if name not in plan_of(workspace).formats:
+        raise Refused(
+            f"{FORMATS[name].label} needs the plan {smallest_with(name).name} or a larger one. Choose another format.",
+            status=402,
+        )
 
 
 def require_consent(voice: Voice) -> None:

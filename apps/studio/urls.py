@@ -7,6 +7,7 @@ from apps.studio import views
 app_name = "studio"
 urlpatterns: list[URLPattern] = [
     path("convert/", views.convert, name="convert"),
+    path("convert/cost/", views.cost, name="cost"),
     path("conversions/<uuid:code>/", views.conversion, name="conversion"),
     path("conversions/<uuid:code>/source/", views.source_audio, name="source"),
     path("conversions/<uuid:code>/again/", views.again, name="again"),

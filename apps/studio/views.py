@@ -15,15 +15,17 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.accounts.access import WorkspaceRequest, member
+from apps.billing import costs
 from apps.errors import Refused
 from apps.jobs.downloads import serve
 from apps.studio import retention, services
-from apps.studio.forms import ConversionForm, PresetForm, initial_of
-from apps.studio.models import Conversion
+from apps.studio.forms import ConversionForm, CostForm, PresetForm, initial_of
+from apps.studio.models import Conversion, Source
 from apps.studio.options import defaults
 from apps.studio.pages import comparison_of, facts_of, measures_of, pitch_plot, preset_cards
 
 CONVERSIONS_ON_A_PAGE = 12
+METER = "convert_seconds"
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -43,6 +45,21 @@ def convert(request: WorkspaceRequest) -> HttpResponseBase:
     if request.GET.get("voice"):
         initial["voice"] = request.GET["voice"]
     return _page(request, ConversionForm(request.workspace, initial=initial), chosen=chosen)
+
+
+@require_safe
+@member("editor")
+def cost(request: WorkspaceRequest) -> HttpResponseBase:
+    """Say what a conversion of ``?source=`` or of a sound of ``?seconds=`` takes, and what is left: a fragment."""
+    amount = None
+    form = CostForm(request.workspace, request.GET)
+    if form.is_valid():
+        source, seconds = form.cleaned_data["source"], form.cleaned_data["seconds"]
+        if source is not None:
+            amount = services.cost_of(source)
+        elif seconds is not None:
+            amount = services.seconds_begun(seconds)
+    return render(request, "studio/_cost.html", {"cost": costs.cost(request.workspace, METER, amount)})
 
 
 @require_safe
@@ -71,6 +88,8 @@ def _submit(request: WorkspaceRequest) -> HttpResponseBase:
         if source is None:
             source = services.add_source(workspace=request.workspace, user=request.user, upload=chosen["upload"])
     except Refused as refused:
+        if refused.status == 402:
+            return _form_again(request, form, 402, refused)
         form.add_error("upload", refused.message)
         return _form_again(request, form, refused.status)
     try:
@@ -84,18 +103,33 @@ def _submit(request: WorkspaceRequest) -> HttpResponseBase:
             parent=chosen["parent"],
         )
     except Refused as refused:
+        if refused.status == 402:
+            return _form_again(request, form, 402, refused, source)
         form.add_error("source" if refused.status == 410 else "voice", refused.message)
         return _form_again(request, form, refused.status)
     address = reverse("studio:conversion", args=[request.workspace.slug, conversion.code])
     return redirect(address)
 
 
-def _form_again(request: WorkspaceRequest, form: ConversionForm, status: int) -> HttpResponseBase:
+def _form_again(
+    request: WorkspaceRequest,
+    form: ConversionForm,
+    status: int,
+    refused: Refused | None = None,
+    source: Source | None = None,
+) -> HttpResponseBase:
     parent = form.cleaned_data.get("parent")
     if request.htmx:
-        context = {"workspace": request.workspace, "form": form, "parent": parent, "cards": preset_cards(form)}
+        context = {"workspace": request.workspace, "parent": parent, "refused": refused, **_of_form(form, source)}
         return render(request, "studio/_convert_form.html", context, status=status)
-    return _page(request, form, parent=parent, status=status)
+    return _page(request, form, parent=parent, status=status, refused=refused)
+
+
+def _of_form(form: ConversionForm, source: Source | None = None) -> dict[str, Any]:
+    """Return the form with what is shown beside its fields."""
+    chosen = source or form.chosen_source()
+    amount = services.cost_of(chosen) if chosen else None
+    return {"form": form, "cards": preset_cards(form), "cost": costs.cost(form.workspace, METER, amount)}
 
 
 def _page(
@@ -105,6 +139,7 @@ def _page(
     parent: Conversion | None = None,
     chosen: str = "",
     status: int = 200,
+    refused: Refused | None = None,
 ) -> HttpResponseBase:
     workspace = request.workspace
     # The curves are long, and a list draws none of them.
@@ -115,13 +150,13 @@ def _page(
     page = Paginator(rows, CONVERSIONS_ON_A_PAGE).get_page(request.GET.get("page"))
     context = {
         "workspace": workspace,
-        "form": form,
-        "cards": preset_cards(form),
+        **_of_form(form),
         "parent": parent,
+        "refused": refused,
         "page": page,
         "expiring": expiring,
         "waiting": any(not one.job.is_finished for one in page.object_list),
-        "has_voices": form.fields["voice"].queryset.exists(),  # type: ignore[attr-defined]
+        "has_voices": bool(form.voice_choices),
         "may_edit": request.membership.may("editor"),
         "presets": workspace.conversion_presets.select_related("voice"),
         "chosen": chosen,

@@ -10,8 +10,9 @@ class VoicesConfig(AppConfig):
     def ready(self) -> None:
         """Say which files of a voice are stored."""
         from apps.billing.services import holdings
-        from apps.voices.models import Consent, Recording, Take, Upload, VoiceModel
+        from apps.voices.models import Consent, Recording, Take, Upload, Voice, VoiceModel
 
+        holdings.count_by("voices", lambda workspace: Voice.objects.filter(workspace=workspace).count())
         holdings.register(
             holdings.Kind("recordings", Recording.objects.all(), "voice__workspace", "size"),
             holdings.Kind("takes", Take.objects.all(), "recording__voice__workspace", None),

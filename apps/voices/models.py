@@ -21,6 +21,8 @@ class Voice(models.Model):
     description = models.TextField(max_length=1000, blank=True)
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+    # When it was last chosen to be usable where the plan holds fewer voices than there are.
+    chosen_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["name", "pk"]

@@ -13,6 +13,7 @@ urlpatterns = [
     path("voices/new/", voices.new, name="new"),
     path(VOICE, voices.detail, name="detail"),
     path(VOICE + "edit/", voices.edit, name="edit"),
+    path(VOICE + "choose/", voices.choose, name="choose"),
     path(VOICE + "delete/", voices.delete, name="delete"),
     path(VOICE + "preflight/", voices.preflight, name="preflight"),
     path(VOICE + "record/", recordings.record, name="record"),

@@ -143,6 +143,14 @@ function isWholePage(text) {
   return /^\s*<!doctype html/i.test(text);
 }
 
+/** Puts what is to be read and acted on before the form that it is about, and there is the reader's focus. */
+function showBefore(place, refusal) {
+  if (place.previousElementSibling?.matches("[data-stays]")) place.previousElementSibling.remove();
+  refusal.tabIndex = -1;
+  place.before(refusal);
+  refusal.focus();
+}
+
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { detail } = event;
   if (detail.xhr.status >= 500 || !detail.shouldSwap) return;
@@ -160,6 +168,11 @@ document.addEventListener("htmx:beforeSwap", (event) => {
     // A refusal is said beside the form, so that nothing typed is lost.
     detail.shouldSwap = false;
     const fragment = new DOMParser().parseFromString(text, "text/html");
+    const stays = fragment.querySelector("[data-stays]");
+    if (stays) {
+      showBefore(detail.requestConfig.elt, stays);
+      return;
+    }
     showToast({ text: fragment.body.textContent.trim(), kind: "bad" });
   }
 });

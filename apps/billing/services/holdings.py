@@ -42,11 +42,22 @@ class Kind:
 
 
 _KINDS: dict[str, Kind] = {}
+_COUNTS: dict[str, Callable[[Workspace], int]] = {}
 
 
 def register(*kinds: Kind) -> None:
     """Make kinds of stored files known; an app does so in its ``AppConfig.ready``."""
     _KINDS.update({kind.name: kind for kind in kinds})
+
+
+def count_by(meter: str, count: Callable[[Workspace], int]) -> None:
+    """Make known how many of a held meter a workspace has; its app does so in its ``AppConfig.ready``."""
+    _COUNTS[meter] = count
+
+
+def held(workspace: Workspace) -> dict[str, int]:
+    """Return how much the workspace holds of each meter that is known to be counted."""
+    return {meter: count(workspace) for meter, count in _COUNTS.items()}
 
 
 def kinds() -> list[Kind]:

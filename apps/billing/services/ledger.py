@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet, Sum
@@ -17,7 +18,7 @@ from django.utils import timezone
 
 from apps.accounts.models import ApiKey, User, Workspace
 from apps.accounts.services import audit
-from apps.billing import amounts
+from apps.billing import amounts, warnings
 from apps.billing.errors import QuotaExceeded
 from apps.billing.models import Draw, Grant, Subscription, UsageEvent
 from apps.billing.periods import Period
@@ -206,6 +207,7 @@ def settle(event_pk: int, *, delivered: int | None = None) -> bool:
         _give_back(event, event.amount - charged)
     event.state, event.spent, event.waived, event.ended_at = State.SETTLED, charged, used - charged, now
     event.save()
+    transaction.on_commit(partial(warnings.look, event.workspace_id, event.meter), robust=True)
     return True
 
 

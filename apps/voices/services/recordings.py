@@ -22,6 +22,7 @@ from apps.voices import tasks
 from apps.voices.media import content_type_of, shown_name
 from apps.voices.models import Recording, Take, Voice, VoiceModel, recording_path
 from apps.voices.services.files import remove, remove_on_commit, store
+from apps.voices.services.locks import require_unlocked
 from ml.errors import AudioError
 from ml.probe import AudioInfo, Limits, probe
 
@@ -60,10 +61,11 @@ def add_recording(
     ``name`` is what the user calls it, only ever shown; ``script`` is what was read aloud; ``keep`` puts the file at a
     path into the storage under a name and returns its name there; ``announced`` bytes of it count as stored already.
     Raises Refused: 413 too large, 409 the same bytes are there already, 422 no usable sound, 503 too many checks at
-    once; QuotaExceeded (402) when the plan's storage has no room for it.
+    once, 402 for a locked voice; QuotaExceeded (402) when the plan's storage has no room for it.
     """
     size = path.stat().st_size
     check_size(size)
+    require_unlocked(voice)
     sha256 = _hash(path)
     _refuse_twin(voice, sha256)
     info = inspect(path)

@@ -20,10 +20,11 @@ from apps.errors import Refused
 from apps.jobs.models import Artifact
 from apps.jobs.services import cancel, submit
 from apps.voices import tasks
-from apps.voices.estimates import expected
+from apps.voices.estimates import Estimate, expected
 from apps.voices.models import Take, Voice, VoiceModel
 from apps.voices.services.consents import require_consent
 from apps.voices.services.files import remove_on_commit
+from apps.voices.services.locks import require_unlocked
 from ml.catalog import PRESETS
 from ml.options import TrainOptions
 from ml.preflight import LEAST_SECONDS, WANTED_SECONDS, Preflight, preflight
@@ -95,7 +96,7 @@ def _figures_of(takes: list[int]) -> Preflight:
 def train(*, voice: Voice, user: User, options: dict[str, Any]) -> VoiceModel:
     """Submit the training of a new model; ``options`` are fields of ``ml.options.TrainOptions``.
 
-    Raises Refused: 403 without a consent in force, 409 with less than 60 s of usable takes.
+    Raises Refused: 402 for a locked voice, 403 without a consent in force, 409 with less than 60 s of usable takes.
     """
     return _submit(voice, user, VoiceModel.Kind.TRAINED, options, WANTED_SECONDS)
 
@@ -111,6 +112,7 @@ def _submit(voice: Voice, user: User, kind: str, options: dict[str, Any], least:
         # Rows that point at it may come meanwhile: whoever adds one may hold the subscription that ``submit`` locks.
         rows = Voice.objects.select_for_update(no_key=True, of=("self",))
         locked = rows.select_related("workspace").get(pk=voice.pk)
+        require_unlocked(locked)
         require_consent(locked)
         seconds = _enough(locked, least, instant)
         version = (locked.models.aggregate(last=Max("version"))["last"] or 0) + 1
@@ -148,6 +150,11 @@ def cost_of(options: dict[str, Any], audio_seconds: float) -> int:
     """
     preset, steps = options.get("preset", TrainOptions.preset), options.get("steps")
     found = expected(engine=settings.DEFAULT_CONVERTER, preset=preset, audio_seconds=audio_seconds, steps=steps)
+    return minutes_of(found, preset, steps)
+
+
+def minutes_of(found: Estimate | None, preset: str, steps: int | None = None) -> int:
+    """Return the most that a training with ``preset`` takes, in minutes begun, by what is ``found`` of past ones."""
     if found is not None:
         return max(1, math.ceil(found.high / 60))
     usual: int = PRESETS[preset].load().steps

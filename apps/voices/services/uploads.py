@@ -21,6 +21,7 @@ from apps.jobs import orphans
 from apps.voices.media import shown_name
 from apps.voices.models import Recording, Upload, Voice
 from apps.voices.services.files import remove, remove_on_commit, store
+from apps.voices.services.locks import require_unlocked
 from apps.voices.services.recordings import add_recording, check_size
 
 MOST_OPEN = 100  # uploads of one voice that are not finished
@@ -32,10 +33,11 @@ _BLOCK = 256 * 1024
 def begin(*, voice: Voice, user: User, name: str, size: int) -> Upload:
     """Announce a file of ``size`` bytes, which count as stored from here on.
 
-    Raises Refused: 413 too large, 422 empty, 429 too many unfinished; QuotaExceeded (402) when the plan's storage has
-    no room for it.
+    Raises Refused: 413 too large, 422 empty, 429 too many unfinished, 402 for a locked voice; QuotaExceeded (402)
+    when the plan's storage has no room for it.
     """
     check_size(size)
+    require_unlocked(voice)
     if size == 0:
         raise Refused("The file is empty; record or export it again.", status=422)
     if voice.uploads.count() >= MOST_OPEN:

@@ -13,11 +13,13 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.accounts.access import WorkspaceRequest, member
+from apps.billing.costs import Cost, cost
 from apps.jobs.models import Artifact
 from apps.voices.cards import card_of, metrics_of, resources_of
 from apps.voices.estimates import Estimate, expected
 from apps.voices.forms import TrainForm
-from apps.voices.services import training
+from apps.voices.models import Voice
+from apps.voices.services import locks, training
 from apps.voices.views.lookup import model_of, page_of, voice_of
 from ml.catalog import PRESETS
 
@@ -30,6 +32,7 @@ class PresetCard:
     label: str
     description: str
     time: Estimate | None
+    minutes: int  # of the allowance, at most
 
 
 # Name -> title, axis, unit, factor, and which samples are its lines.
@@ -70,10 +73,17 @@ class Sample:
 def preset_cards(seconds: float) -> list[PresetCard]:
     """Return the presets, quickest first, for a training on so many seconds of sound."""
     engine = settings.DEFAULT_CONVERTER
+    times = {name: expected(engine=engine, preset=name, audio_seconds=seconds) for name in PRESETS}
     return [
-        PresetCard(name, entry.label, entry.description, expected(engine=engine, preset=name, audio_seconds=seconds))
+        PresetCard(name, entry.label, entry.description, times[name], training.minutes_of(times[name], name))
         for name, entry in PRESETS.items()
     ]
+
+
+def training_costs(voice: Voice) -> dict[str, Any]:
+    """Return what the forms say of costs: what is left for trainings, and what an instant voice takes."""
+    left = cost(voice.workspace, "train_minutes")
+    return {"train_left": left, "instant_cost": Cost(left.balance, training.INSTANT_MINUTES)}
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -91,6 +101,8 @@ def train(request: WorkspaceRequest, voice: UUID) -> HttpResponse:
         "train_form": form,
         "presets": preset_cards(training.usable_seconds(row)),
         "consent": row.consent,
+        "is_locked": locks.is_locked(row),
+        **training_costs(row),
     }
     if not request.htmx:
         context["report"] = training.preflight_of(row)

@@ -18,6 +18,7 @@ from apps.jobs.downloads import serve
 from apps.voices.models import Recording
 from apps.voices.scripts import SENTENCES
 from apps.voices.services import recordings
+from apps.voices.services.locks import require_unlocked
 from apps.voices.services.recordings import Fate
 from apps.voices.views.lookup import page_of, recording_of, take_of, voice_of
 
@@ -149,5 +150,6 @@ def drop_take(request: WorkspaceRequest, voice: UUID, take: UUID) -> HttpRespons
 def record(request: WorkspaceRequest, voice: UUID) -> HttpResponse:
     """Record in the page while reading a shown script."""
     row = voice_of(request, voice)
+    require_unlocked(row)
     context = {"workspace": request.workspace, "voice": row, "sentences": SENTENCES, "most_seconds": _LONGEST_SECONDS}
     return render(request, "voices/record.html", context)

@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods, require_safe
+from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 
 from apps.accounts.access import WorkspaceRequest, member
 from apps.billing.errors import QuotaExceeded
@@ -20,16 +20,21 @@ from apps.errors import Refused
 from apps.jobs.models import UNFINISHED
 from apps.voices.forms import TrainForm, VoiceForm
 from apps.voices.models import Consent, Recording, Take, Voice, VoiceModel
-from apps.voices.services import direct, training, voices
+from apps.voices.services import direct, locks, training, voices
 from apps.voices.views.lookup import page_of, voice_of
-from apps.voices.views.models import preset_cards
+from apps.voices.views.models import preset_cards, training_costs
 
 
 @require_safe
 @member("viewer")
 def index(request: WorkspaceRequest) -> HttpResponse:
     """The workspace's voices, or how to make the first."""
-    return render(request, "voices/list.html", {"workspace": request.workspace, "voices": _summaries(request)})
+    context = {
+        "workspace": request.workspace,
+        "voices": _summaries(request),
+        "locked": locks.locked_of(request.workspace),
+    }
+    return render(request, "voices/list.html", context)
 
 
 def _summaries(request: WorkspaceRequest) -> QuerySet[Voice]:
@@ -98,7 +103,7 @@ def _form_page(request: WorkspaceRequest, form: VoiceForm, *, title: str, submit
 def detail(request: WorkspaceRequest, voice: UUID) -> HttpResponse:
     """One voice: consent, recordings, pre-flight, training, models. To htmx only what a job that ended has changed."""
     row = voice_of(request, voice)
-    shown = {"workspace": request.workspace, "voice": row}
+    shown = {"workspace": request.workspace, "voice": row, "is_locked": locks.is_locked(row)}
     if request.htmx and request.htmx.target == "models":
         return render(request, "voices/_models_changed.html", {**shown, "consent": row.consent, **_models(row)})
     return render(request, "voices/detail.html", {**shown, **_facts(request, row)})
@@ -121,6 +126,7 @@ def _facts(request: WorkspaceRequest, voice: Voice) -> dict[str, Any]:
         "report": report,
         "train_form": TrainForm(),
         "presets": preset_cards(report.seconds),
+        **training_costs(voice),
         **_models(voice),
     }
 
@@ -135,6 +141,17 @@ def _models(voice: Voice) -> dict[str, Any]:
         "active": next((model for model in models if model.active), None),
         "is_training": any(not model.job.is_finished for model in models),
     }
+
+
+@require_POST
+@member("editor")
+def choose(request: WorkspaceRequest, voice: UUID) -> HttpResponse:
+    """Make a locked voice usable instead of another."""
+    row = voice_of(request, voice)
+    instead = locks.choose(voice=row, user=request.user)
+    sentence = f"“{row.name}” can be used" + (f" now, and “{instead.name}” is locked instead." if instead else ".")
+    messages.success(request, sentence)
+    return redirect(page_of(row))
 
 
 @require_GET
