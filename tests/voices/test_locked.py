@@ -73,9 +73,7 @@ def test_a_locked_voice_makes_nothing_new(acme: Any, bob: Any, voices: dict[str,
 def test_a_locked_voice_is_not_converted_into(acme: Any, alice: Any, voices: dict[str, Any]) -> None:
     held = fill(acme, alice)  # the newest voice
     with pytest.raises(Refused, match="is locked") as caught:
-        submit_conversion(
-            workspace=acme, user=alice, voice=held["voice"], source=held["source"], options=defaults()
-        )
+        submit_conversion(workspace=acme, user=alice, voice=held["voice"], source=held["source"], options=defaults())
     assert caught.value.status == 402
 
 
