@@ -20,7 +20,7 @@ urlpatterns = [
     path("", include("apps.accounts.urls")),
     path("w/<slug:slug>/", include("apps.webhooks.urls")),
     path("w/<slug:slug>/", include("apps.api.urls")),
-    path("w/<slug:slug>/billing/", include("apps.billing.urls")),
+    path("w/<slug:slug>/", include("apps.billing.urls")),
     path("w/<slug:slug>/", include("apps.jobs.urls")),
     path("w/<slug:slug>/", include("apps.voices.urls")),
     path("w/<slug:slug>/", include("apps.studio.urls")),

@@ -39,7 +39,7 @@ def lines_of(plan: Plan, current: Plan | None = None) -> list[Line]:
     lines = [
         Line(
             f"{meter.name.capitalize()}{'' if meter.held else ' a month'}",
-            "any" if plan.limits[slug] is None else _value(slug, plan.limits[slug]),
+            "any" if plan.limits[slug] is None else value(slug, plan.limits[slug]),
             _change(plan.limits[slug], current.limits[slug] if current else plan.limits[slug]),
         )
         for slug, meter in METERS.items()
@@ -59,8 +59,8 @@ def lines_of(plan: Plan, current: Plan | None = None) -> list[Line]:
     return lines
 
 
-def _value(meter: str, limit: int | None) -> str:
-    # The line's name says what it is of.
+def value(meter: str, limit: int | None) -> str:
+    """Return an amount in words without what it is of, which stands beside it."""
     return amounts.shown(meter, limit).removesuffix(" voices").removesuffix(" people").removesuffix(" person")
 
 

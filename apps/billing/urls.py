@@ -1,4 +1,4 @@
-"""Addresses of plans and use, below /w/<slug>/billing/."""
+"""Addresses of plans and use, below /w/<slug>/."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from apps.billing.views import plans, usage
 
 app_name = "billing"
 urlpatterns: list[URLPattern] = [
-    path("", plans.plan, name="plan"),
-    path("usage/", usage.usage, name="usage"),
+    path("billing/", plans.plan, name="plan"),
+    path("billing/usage/", usage.usage, name="usage"),
 ]

@@ -38,8 +38,8 @@ class Standing:
         name, day = METERS[self.meter].name, amounts.day(self.ends)
         whole = amounts.shown(self.meter, self.allowance)
         if self.percent >= 100:
-            return f"All of your plan's {whole} of {name} is used until {day}."
-        return f"{self.percent} % of your plan's {whole} of {name} is used until {day}."
+            return f"All of your plan's {whole} of {name} is used. It begins anew on {day}."
+        return f"{self.percent} % of your plan's {whole} of {name} is used. It begins anew on {day}."
 
 
 def standings(workspace: Workspace) -> list[Standing]:

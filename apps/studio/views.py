@@ -59,7 +59,7 @@ def cost(request: WorkspaceRequest) -> HttpResponseBase:
             amount = services.cost_of(source)
         elif seconds is not None:
             amount = services.seconds_begun(seconds)
-    return render(request, "studio/_cost.html", {"cost": costs.cost(request.workspace, METER, amount)})
+    return render(request, "billing/_cost.html", {"cost": costs.cost(request.workspace, METER, amount)})
 
 
 @require_safe

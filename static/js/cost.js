@@ -18,10 +18,9 @@ function secondsOf(file) {
 
 document.addEventListener("change", async (event) => {
   if (!event.target.matches("#convert-form input[type='file']")) return;
-  const place = document.getElementById("cost");
   const [file] = event.target.files;
   const seconds = file ? await secondsOf(file) : null;
   if (event.target.files[0] !== file) return; // another was chosen meanwhile
-  const query = seconds === null ? "" : `?seconds=${seconds}`;
-  window.htmx.ajax("GET", place.dataset.cost + query, { target: "#cost", swap: "outerHTML" });
+  document.getElementById("id_seconds").value = seconds ?? "";
+  document.getElementById("cost").dispatchEvent(new Event("length-known"));
 });

@@ -197,7 +197,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 });
 document.addEventListener("htmx:afterSettle", (event) => {
   const invalid = event.detail.elt.querySelector?.("[aria-invalid='true'], [role='alert']");
-  if (invalid && event.detail.xhr?.status === 422) {
+  if (invalid && [402, 422].includes(event.detail.xhr?.status)) {
     if (invalid.matches("[role='alert']")) invalid.tabIndex = -1;
     invalid.focus();
   } else if (lostFocus && document.activeElement === document.body) {

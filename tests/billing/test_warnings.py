@@ -42,7 +42,7 @@ def test_owner_and_admins_are_told_at_80_and_at_100(use: Any, acme: Any, alice: 
     assert sorted(letter.to[0] for letter in mail.outbox) == [adam.email, alice.email]
     letter = mail.outbox[0]
     assert letter.subject == "Most of this month's conversion is used in Acme"
-    assert "80 % of your plan's 10 min of conversion is used until" in letter.body
+    assert "80 % of your plan's 10 min of conversion is used. It begins anew on" in letter.body
     assert "http://127.0.0.1:8000/w/acme/billing/usage/" in letter.body and letter.alternatives
     mail.outbox.clear()
     use(60)
@@ -54,7 +54,7 @@ def test_owner_and_admins_are_told_at_80_and_at_100(use: Any, acme: Any, alice: 
 def test_one_leap_over_both_is_one_letter(use: Any, alice: Any, adam: Any) -> None:
     use(600)
     assert len(mail.outbox) == 2
-    assert "All of your plan's 10 min of conversion is used until" in mail.outbox[0].body
+    assert "All of your plan's 10 min of conversion is used." in mail.outbox[0].body
     assert sorted(Notice.objects.values_list("percent", flat=True)) == [80, 100]
 
 

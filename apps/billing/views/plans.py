@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from apps.accounts.access import WorkspaceRequest, member
-from apps.billing import amounts, offers, warnings
+from apps.billing import offers, warnings
 from apps.billing.models import GRACE, Subscription
 from apps.billing.plans import METERS, PLANS, TOP_UPS
 from apps.billing.services import holdings
@@ -32,7 +32,6 @@ def plan(request: WorkspaceRequest) -> HttpResponse:
         "wanted_plan": PLANS.get(subscription.plan),
         "grace_until": subscription.past_due_since + GRACE if subscription.past_due_since else None,
         "period": subscription.period(),
-        "lines": offers.lines_of(current),
         "held": _held(subscription),
         "cards": offers.cards(current),
         "top_ups": TOP_UPS.values(),
@@ -58,8 +57,8 @@ def _held(subscription: Subscription) -> list[Held]:
     return [
         Held(
             name=METERS[meter].name.capitalize(),
-            held=amounts.shown(meter, count),
-            limit="" if (limit := limits[meter]) is None else amounts.shown(meter, limit),
+            held=offers.value(meter, count),
+            limit="" if (limit := limits[meter]) is None else offers.value(meter, limit),
             is_over=limit is not None and count > limit,
         )
         for meter, count in holdings.held(subscription.workspace).items()
