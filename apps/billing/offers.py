@@ -61,7 +61,9 @@ def lines_of(plan: Plan, current: Plan | None = None) -> list[Line]:
 
 def value(meter: str, limit: int | None) -> str:
     """Return an amount in words without what it is of, which stands beside it."""
-    return amounts.shown(meter, limit).removesuffix(" voices").removesuffix(" people").removesuffix(" person")
+    if METERS[meter].unit in ("voices", "people"):
+        return "any" if limit is None else f"{limit:,}"
+    return amounts.shown(meter, limit)
 
 
 def _days(days: int | None) -> str:

@@ -174,6 +174,21 @@ def stored_files(workspace: Any) -> list[str]:
     return [str(path) for path in root.rglob("*") if path.is_file()]
 
 
+def test_the_default_plan_holds_from_the_first_page_on(acme: Any, bob: Any, client_of: Any, settings: Any) -> None:
+    settings.DEFAULT_PLAN = "free"
+    client_of(bob).get("/w/acme/")
+    acme.refresh_from_db()
+    assert (acme.seats, acme.voice_limit, acme.job_limit, acme.retention_days) == (1, 2, 1, 7)
+
+
+def test_a_default_plan_without_limits_leaves_those_that_staff_set(acme: Any, bob: Any, client_of: Any) -> None:
+    acme.job_limit = 7
+    acme.save()
+    client_of(bob).get("/w/acme/")
+    acme.refresh_from_db()
+    assert (acme.seats, acme.job_limit) == (None, 7)
+
+
 def test_members_and_open_invitations_take_seats(acme: Any, alice: Any) -> None:
     acme.seats = 5
     acme.save()

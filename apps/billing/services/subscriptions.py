@@ -8,8 +8,14 @@ from apps.billing.plans import Plan
 
 
 def subscription_of(workspace: Workspace) -> Subscription:
-    """Return the workspace's subscription; one that has none yet gets a row with the site's default plan."""
-    found, _ = Subscription.objects.get_or_create(workspace=workspace, defaults={"anchor": workspace.created_at})
+    """Return the workspace's subscription; one that has none yet gets a row with the site's default plan.
+
+    What that plan allows is written into the workspace then, unless it limits nothing: staff may have set limits of
+    their own.
+    """
+    found, is_new = Subscription.objects.get_or_create(workspace=workspace, defaults={"anchor": workspace.created_at})
+    if is_new and any(limit is not None for limit in found.effective().limits.values()):
+        apply(found)
     return found
 
 
