@@ -16,6 +16,8 @@ from apps.billing.plans import METERS, PLANS, TOP_UPS
 from apps.billing.services import holdings
 from apps.billing.services.subscriptions import subscription_of
 
+Status = Subscription.Status
+
 
 @require_safe
 @member("viewer")
@@ -27,6 +29,7 @@ def plan(request: WorkspaceRequest) -> HttpResponse:
     context = {
         "workspace": workspace,
         "subscription": subscription,
+        "is_live": subscription.status in (Status.TRIALING, Status.ACTIVE, Status.PAST_DUE),
         "plan": current,
         "next_plan": PLANS.get(subscription.next_plan),
         "wanted_plan": PLANS.get(subscription.plan),
