@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from django.urls import URLPattern, path
+
+from apps.billing.views import money, plan
+
+app_name = "billing"
+urlpatterns: list[URLPattern] = [
+    path("billing/", plan.plan, name="plan"),
+    path("billing/checkout/", money.checkout, name="checkout"),
+    path("billing/top-up/", money.top_up, name="top-up"),
+    path("billing/portal/", money.portal, name="portal"),
+    path("billing/change/", money.change, name="change"),
+    path("billing/cancel/", money.cancel, name="cancel"),
+    path("billing/resume/", money.resume, name="resume"),
+    path("billing/done/", money.done, name="done"),
+]
