@@ -21,7 +21,7 @@ from apps.billing.plans import PLANS
 from apps.errors import Refused
 
 if TYPE_CHECKING:
-    from stripe import Price, StripeClient
+    from stripe import Price, Product, StripeClient
     from stripe import Subscription as StripeSubscription
 
 log = logging.getLogger(__name__)
@@ -167,6 +167,18 @@ def fetch(customer: str) -> Facts:
 
 def _is_deleted(customer: str) -> bool:
     return bool(getattr(client().v1.customers.retrieve(customer), "deleted", False))
+
+
+def product(code: str) -> Product | None:
+    """Return a product, or None when there is none."""
+    import stripe
+
+    try:
+        return client().v1.products.retrieve(code)
+    except stripe.InvalidRequestError as error:
+        if error.code != "resource_missing":
+            raise
+        return None
 
 
 def close_page(session: str) -> None:

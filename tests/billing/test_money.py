@@ -12,12 +12,14 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
+from apps.accounts import services
 from apps.accounts.models import AuditEvent, Workspace
 from apps.billing import plans, stripe
-from apps.billing.models import Grant, Subscription
+from apps.billing.models import Grant, StripeEvent, Subscription
 from apps.billing.plans import GB
-from apps.billing.services import money, sync
+from apps.billing.services import money, sync, webhook
 from apps.errors import Refused
+from apps.pages import erasure
 from tests.stripe_server import LocalStripe, Post
 
 ClientOf = Callable[[Any], Client]
@@ -409,6 +411,32 @@ def test_a_workspace_that_is_gone_pays_no_more(shop: LocalStripe, owner: Client,
         money.forget_customer(acme)
     assert next(shop.all("subscription"))["status"] == "canceled"
     assert row_of(acme).stripe_customer is None
+
+
+def test_a_deleted_workspace_runs_out_and_an_erased_one_ends(
+    shop: LocalStripe, owner: Client, acme: Any, alice: Any, settings: Any, tmp_path: Any
+) -> None:
+    buy(shop, owner, "studio")
+    sync.sync(row_of(acme))
+    assert money.cancel_for_deleted() == 0
+    services.delete_workspace(workspace=acme, user=alice)
+    call_command("sweep")
+    assert next(shop.all("subscription"))["cancel_at_period_end"] is True
+    report = services.erase_workspace(workspace=acme, user=alice)
+    erasure.erase_due(60.0)
+    report.refresh_from_db()
+    assert report.finished_at is not None
+    assert next(shop.all("subscription"))["status"] == "canceled"
+    assert not Workspace.objects.filter(pk=acme.pk).exists()
+    assert post_all_is_quiet(shop)
+
+
+def post_all_is_quiet(shop: LocalStripe) -> bool:
+    """Say whether events about a customer that is gone here are taken without a fault."""
+    for code in list(shop.pending):
+        webhook.take(*shop.signed(code))
+    handled = [webhook.handle(pk) for pk in StripeEvent.objects.values_list("pk", flat=True)]
+    return bool(handled) and all(handled)
 
 
 @pytest.mark.parametrize("plan", ["free", "unlimited", "platinum", ""])

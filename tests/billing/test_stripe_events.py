@@ -237,14 +237,16 @@ def said_by(shop: LocalStripe, customer: str) -> dict[str, Any]:
         for one in shop.all("checkout.session", customer=customer)
         if one["mode"] == "payment" and one["status"] == "complete"
     )
-    said: dict[str, Any] = dict.fromkeys(("paid_until", "cancels_at", "past_due_since", "trial_ends_at"))
+    said: dict[str, Any] = dict.fromkeys(
+        ("subscription", "paid_until", "cancels_at", "past_due_since", "trial_ends_at")
+    )
     said |= {"plan": "", "next_plan": "", "status": "cancelled", "granted": granted}
     said["trialed"] = any(row["trial_start"] for row in rows)
-    said["subscription"] = rows[0]["id"] if rows else None
     live = [row for row in rows if row["status"] in LIVE]
     if not live:
         return said | ({} if rows else {"status": "none"})
     (row,) = live
+    said["subscription"] = row["id"]
     (item,) = row["items"]["data"]
     said["plan"] = item["price"]["metadata"]["voicecloud"]
     said["status"] = row["status"]

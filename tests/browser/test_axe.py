@@ -15,7 +15,15 @@ from tests.test_tenancy import ANYBODY, ENTRANCES, FILES, PATTERNS, ROUTES, TABL
 
 ADDRESS, PASSWORD = "axe@example.org", "a-long-and-quiet-song"
 # Answers that are no page of their own: for machines, or a fragment of another page.
-NO_PAGES = {"pages:healthz", "pages:readyz", "pages:metrics", "jobs:card", "voices:model-resources", *FILES}
+NO_PAGES = {
+    "pages:healthz",
+    "pages:readyz",
+    "pages:metrics",
+    "jobs:card",
+    "voices:model-resources",
+    "billing:done",
+    *FILES,
+}
 # The invitation has a token of its own, below.
 OUR_PAGES = sorted(
     name for name, methods in TABLE.items() if "GET" in methods and name not in NO_PAGES | {"accounts:invitation"}

@@ -70,14 +70,9 @@ def ensure() -> list[str]:
 
 
 def _ensure_product(article: Article) -> list[str]:
-    import stripe as package
-
     products = stripe.client().v1.products
-    try:
-        found = products.retrieve(article.code)
-    except package.InvalidRequestError as error:
-        if error.code != "resource_missing":
-            raise
+    found = stripe.product(article.code)
+    if found is None:
         products.create(
             {"id": article.code, "name": article.name, "description": article.description},
             {"idempotency_key": stripe.intent("product", article.code, article.name, article.description)},

@@ -4,6 +4,7 @@ stand, does one thing there, and writes down what came of it.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from stripe.params import SubscriptionUpdateParams
     from stripe.params.checkout import SessionCreateParams
 
+log = logging.getLogger(__name__)
 LEAST_SECONDS = 600  # that an open pay page must still be good for, to be gone on with
 Status = Subscription.Status
 
@@ -216,7 +218,7 @@ def _change_later(row: Subscription, price: str) -> None:
         )
 
 
-def cancel(*, workspace: Workspace, user: User) -> Subscription:
+def cancel(*, workspace: Workspace, user: User | None) -> Subscription:
     """End the subscription when its paid period is over. Raises Refused (409) where there is none."""
     row = _live(workspace)
     _let_go(row)
@@ -234,6 +236,19 @@ def resume(*, workspace: Workspace, user: User) -> Subscription:
     _update(row, {"cancel_at_period_end": False}, "keep")
     audit(workspace=workspace, user=user, action="billing.resumed", target=row.effective().name)
     return sync(row)
+
+
+def cancel_for_deleted() -> int:
+    """Let the subscriptions of deleted workspaces run out; say how many. One that is restored can take it back."""
+    rows = Subscription.objects.filter(status__in=STATUSES.values(), cancels_at=None).select_related("workspace")
+    count = 0
+    for row in rows.exclude(workspace__deleted_at=None) if stripe.is_on() else ():
+        try:
+            cancel(workspace=row.workspace, user=None)
+            count += 1
+        except Refused as refusal:
+            log.error("the subscription of deleted workspace %s goes on: %s", row.workspace.code, refusal.message)
+    return count
 
 
 def forget_customer(workspace: Workspace) -> None:

@@ -93,13 +93,13 @@ def _write(row: Subscription, facts: Facts) -> None:
     elif not (row.status == Status.NONE and (row.plan or not facts.subscription)):
         # What has ended ends here too, unless staff have assigned a plan since.
         end(row)
-        row.stripe_subscription = facts.subscription or row.stripe_subscription
 
 
 def end(row: Subscription) -> None:
     """Leave the workspace with the site's default plan."""
     row.plan, row.status = "", Status.CANCELLED
     row.next_plan = row.stripe_schedule = ""
+    row.stripe_subscription = None
     row.past_due_since = row.trial_ends_at = row.paid_until = row.cancels_at = None
 
 

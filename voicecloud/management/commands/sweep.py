@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
 
 from apps.api.idempotency import tidy as tidy_api_calls
-from apps.billing.services import sync, webhook
+from apps.billing.services import money, sync, webhook
 from apps.jobs import expiry, folders, orphans, services, tracebacks
 from apps.pages import erasure
 from apps.studio import retention
@@ -36,6 +36,7 @@ SELDOM: tuple[Callable[[], Any], ...] = (
     webhook.sweep,
     webhook.tidy,
     sync.end_grace,
+    money.cancel_for_deleted,
     orphans.sweep_orphans,
 )
 
