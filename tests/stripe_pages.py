@@ -23,8 +23,8 @@ background: #fff } button { font: inherit; padding: .6rem 1rem; margin: .25rem .
 def _html(title: str, *parts: str) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body><main>'
-        f"<h1>{escape(title)}</h1>"
+        '<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width">'
+        f"<style>{STYLE}</style></head><body><main><h1>{escape(title)}</h1>"
         '<p class="note">This is a demo of a payment page. Nobody is charged, and no card is asked for.</p>'
         f"{''.join(parts)}</main></body></html>"
     )

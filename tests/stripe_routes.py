@@ -76,6 +76,10 @@ def create_customer(rows: Life, given: Json, code: str) -> Json:
     return row
 
 
+def list_customers(rows: Life, given: Json, code: str) -> Json:
+    return _listed(rows, "customer", given, "/v1/customers", _same(given, email="email"))
+
+
 def retrieve_customer(rows: Life, given: Json, code: str) -> Json:
     if rows.get(code, "deleted_customer"):
         return _deleted(code)
@@ -360,6 +364,7 @@ def _route(method: str, path: str, parameters: type[Any] | None, handler: Handle
 
 ROUTES = (
     _route("POST", "customers", params.CustomerCreateParams, create_customer),
+    _route("GET", "customers", params.CustomerListParams, list_customers),
     _route("GET", "customers/{id}", params.CustomerRetrieveParams, retrieve_customer),
     _route("POST", "customers/{id}", params.CustomerUpdateParams, update_customer),
     _route("DELETE", "customers/{id}", params.CustomerDeleteParams, delete_customer),

@@ -360,5 +360,6 @@ LOGGING = {
             "filters": ["belonging"],
         }
     },
+    "loggers": {"stripe": {"level": "WARNING"}},  # else two lines for each question to it
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

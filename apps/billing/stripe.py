@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -189,6 +190,17 @@ def close_page(session: str) -> None:
         client().v1.checkout.sessions.expire(session)
     except stripe.InvalidRequestError as error:
         log.warning("pay page %s was not closed: %s", session, error)
+
+
+def customers() -> Iterator[tuple[str, uuid.UUID]]:
+    """Yield Stripe's customers that are ours, each with its workspace's code."""
+    with asking():
+        for customer in client().v1.customers.list({"limit": 100}).auto_paging_iter():
+            code = customer.metadata.to_dict().get("workspace", "") if customer.metadata else ""
+            try:
+                yield customer.id, uuid.UUID(code)
+            except ValueError:
+                continue  # the account may have customers of something else
 
 
 def delete_customer(customer: str) -> None:

@@ -298,6 +298,21 @@ def test_a_top_up_whose_event_was_lost_is_found(shop: LocalStripe, owner: Client
     assert sorted(Grant.objects.values_list("meter", "amount")) == [("train_minutes", 120)] * 2
 
 
+def test_a_restored_database_learns_whose_the_customers_are(
+    shop: LocalStripe, owner: Client, acme: Any, charlies: Any
+) -> None:
+    shop.make("customer", metadata={"workspace": "of another program"}, discount=None)
+    shop.make("customer", metadata={}, discount=None)
+    buy(shop, owner, "studio")
+    customer = row_of(acme).stripe_customer
+    Subscription.objects.all().delete()
+    out = io.StringIO()
+    call_command("stripe_sync", "--subscriptions", stdout=out)
+    assert "1 customers found again." in out.getvalue()
+    assert (row_of(acme).stripe_customer, row_of(acme).plan) == (customer, "studio")
+    assert not Subscription.objects.filter(workspace=charlies).exclude(stripe_customer=None).exists()
+
+
 def test_what_was_sold_is_granted_though_the_list_has_changed(
     shop: LocalStripe, owner: Client, acme: Any, post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:

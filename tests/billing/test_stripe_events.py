@@ -24,6 +24,7 @@ from apps.billing.models import Grant, StripeEvent, Subscription
 from apps.billing.services import money, sync, webhook
 from apps.billing.stripe import Facts
 from apps.errors import Refused
+from tests.stack import ROOT
 from tests.stripe_life import LIVE, Declined
 from tests.stripe_server import LocalStripe, Post, sign
 
@@ -145,6 +146,11 @@ def test_an_event_waits_for_a_worker_in_the_queue(shop: LocalStripe, event: str,
     call.func(*call.args)
     assert StripeEvent.objects.get().handled_at is not None
     queue.empty()
+
+
+def test_the_docs_name_the_events_to_subscribe_to() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert [kind for kind in webhook.KINDS if f"`{kind}`" not in page] == []
 
 
 def test_old_events_are_forgotten(shop: LocalStripe, event: str, post: Post) -> None:

@@ -1,4 +1,4 @@
-"""``up --demo-billing``: choose a plan on the site, be declined, pay, have it; buy more; cancel on Stripe's own page."""
+"""``up --demo-billing``: choose a plan on the site, be declined, pay, have it; buy more; cancel on the portal."""
 
 from __future__ import annotations
 

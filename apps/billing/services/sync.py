@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.utils import timezone
 
+from apps.accounts.models import Workspace
 from apps.accounts.services import audit
 from apps.billing import stripe
 from apps.billing.models import GRACE, Grant, Subscription
@@ -119,9 +120,21 @@ def _grant(row: Subscription, facts: Facts) -> None:
         )
 
 
+def find_customers() -> int:
+    """Give workspaces back the customers that are theirs at Stripe: a database that was restored may not know them."""
+    count = 0
+    for customer, code in stripe.customers():
+        workspace = Workspace.objects.filter(code=code).first()
+        if workspace is not None:
+            row = subscriptions.subscription_of(workspace)
+            rows = Subscription.objects.filter(pk=row.pk, stripe_customer=None)
+            count += rows.update(stripe_customer=customer)
+    return count
+
+
 def sync_all() -> dict[str, int]:
     """Ask Stripe about every workspace that it knows; say how many were written and how many could not be asked for."""
-    counts = {"synced": 0, "failed": 0}
+    counts = {"found": find_customers(), "synced": 0, "failed": 0}
     for row in Subscription.objects.exclude(stripe_customer=None).order_by("pk").iterator():
         try:
             sync(row)

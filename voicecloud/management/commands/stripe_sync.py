@@ -29,7 +29,12 @@ class Command(BaseCommand):
         for line in done or ["Products and prices are as they should be."]:
             self.stdout.write(line)
         if subscriptions:
-            counts = sync.sync_all()
+            try:
+                counts = sync.sync_all()
+            except Refused as refusal:
+                raise CommandError(refusal.message) from refusal
+            if counts["found"]:
+                self.stdout.write(f"{counts['found']} customers found again.")
             self.stdout.write(f"{counts['synced']} subscriptions fetched again, {counts['failed']} failed.")
             if counts["failed"]:
                 raise CommandError("Some could not be fetched; the log says which.")
