@@ -9,6 +9,17 @@ from tests.stripe_validation import Invalid
 
 DAY = 86_400
 GIVES_UP_AFTER = 21 * DAY  # as Stripe's own settings have it at first: then an unpaid subscription is cancelled
+UNUSED = dict.fromkeys(
+    (
+        "pause_collection",
+        "pending_update",
+        "pending_invoice_item_interval",
+        "next_pending_invoice_item_invoice",
+        "transfer_data",
+        "billing_thresholds",
+        "billing_schedules",
+    )
+)
 LIVE = ("trialing", "active", "past_due")
 
 
@@ -86,13 +97,7 @@ class Life(Rows):
             cancel_at_period_end=False,
             canceled_at=None,
             ended_at=None,
-            pause_collection=None,
-            pending_update=None,
-            pending_invoice_item_interval=None,
-            next_pending_invoice_item_invoice=None,
-            transfer_data=None,
-            billing_thresholds=None,
-            billing_schedules=None,
+            **UNUSED,
             metadata=metadata or {},
             items={"object": "list", "data": [], "has_more": False, "url": "/v1/subscription_items"},
         )

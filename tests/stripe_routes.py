@@ -86,14 +86,6 @@ def retrieve_customer(rows: Life, given: Json, code: str) -> Json:
     return find(rows, code, "customer")
 
 
-def update_customer(rows: Life, given: Json, code: str) -> Json:
-    row = find(rows, code, "customer")
-    row.update({name: value for name, value in given.items() if name in ("email", "name")})
-    row["metadata"] |= given.get("metadata") or {}
-    rows.emit("customer.updated", row)
-    return row
-
-
 def delete_customer(rows: Life, given: Json, code: str) -> Json:
     row = find(rows, code, "customer")
     for subscription in rows.all("subscription", customer=code):
@@ -171,14 +163,6 @@ def create_price(rows: Life, given: Json, code: str) -> Json:
 
 def retrieve_price(rows: Life, given: Json, code: str) -> Json:
     return find(rows, code, "price")
-
-
-def update_price(rows: Life, given: Json, code: str) -> Json:
-    row = find(rows, code, "price")
-    row["active"] = given.get("active", row["active"])
-    row["metadata"] |= given.get("metadata") or {}
-    rows.emit("price.updated", row)
-    return row
 
 
 def list_prices(rows: Life, given: Json, code: str) -> Json:
@@ -366,7 +350,6 @@ ROUTES = (
     _route("POST", "customers", params.CustomerCreateParams, create_customer),
     _route("GET", "customers", params.CustomerListParams, list_customers),
     _route("GET", "customers/{id}", params.CustomerRetrieveParams, retrieve_customer),
-    _route("POST", "customers/{id}", params.CustomerUpdateParams, update_customer),
     _route("DELETE", "customers/{id}", params.CustomerDeleteParams, delete_customer),
     _route("POST", "products", params.ProductCreateParams, create_product),
     _route("GET", "products/{id}", params.ProductRetrieveParams, retrieve_product),
@@ -374,7 +357,6 @@ ROUTES = (
     _route("POST", "prices", params.PriceCreateParams, create_price),
     _route("GET", "prices", params.PriceListParams, list_prices),
     _route("GET", "prices/{id}", params.PriceRetrieveParams, retrieve_price),
-    _route("POST", "prices/{id}", params.PriceUpdateParams, update_price),
     _route("POST", "checkout/sessions", checkout.SessionCreateParams, create_session),
     _route("GET", "checkout/sessions", checkout.SessionListParams, list_sessions),
     _route("GET", "checkout/sessions/{id}", checkout.SessionRetrieveParams, retrieve_session),

@@ -41,7 +41,7 @@ def check(host: str) -> None:
 
 
 def start(supervisor: Supervisor, data: Path, address: str) -> None:
-    """Start the local Stripe and tell the site's processes of it. Raises CannotStart when it does not answer."""
+    """Start the local Stripe with the site's plans, and tell the site's processes of it. Raises CannotStart."""
     folder = data / "demo-stripe"
     folder.mkdir(exist_ok=True, mode=0o700)
     secret = folder / "secret"
@@ -58,6 +58,7 @@ def start(supervisor: Supervisor, data: Path, address: str) -> None:
     command += ["--webhook", f"{address}/stripe/webhook", "--state", str(folder / "state.json")]
     supervisor.start(Child("demo stripe", command, folder=ROOT))
     _wait(base)
+    _fill()
     processes.say(f"Plans are sold through a local Stripe on {base}: a demo, nobody is charged.")
 
 
@@ -73,8 +74,7 @@ def _wait(base: str) -> None:
     raise CannotStart(f"The local Stripe does not answer on {base}; the reason is above.")
 
 
-def fill() -> None:
-    """Give it the site's products and prices. Raises CannotStart when that fails."""
+def _fill() -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         command = [sys.executable, str(ROOT / "manage.py"), "stripe_sync"]
         if not subprocess.run(command, timeout=FILL_SECONDS, stdout=subprocess.DEVNULL).returncode:

@@ -28,6 +28,8 @@ def main(arguments: list[str]) -> int:
     """Run until a signal; return the exit status: 0 after a wished end, 1 when it cannot start."""
     options = parse(arguments)
     try:
+        if options.demo_billing:
+            demo.check(options.host)
         return run(options)
     except CannotStart as refusal:
         print(refusal, file=sys.stderr)
@@ -55,8 +57,6 @@ def run(options: argparse.Namespace) -> int:
     """Start all parts, in the order in which they need each other, watch them, stop them."""
     data: Path = options.data.resolve()
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if options.demo_billing:
-        demo.check(options.host)
     held = processes.lock(data / "up.lock")
     listener = processes.listening_socket(options.host, options.port)
     port = listener.getsockname()[1]
@@ -75,8 +75,6 @@ def run(options: argparse.Namespace) -> int:
         if options.demo_billing:
             demo.start(supervisor, data, address)
         prepare()
-        if options.demo_billing:
-            demo.fill()
         # What web processes of an earlier start counted; while the site runs these of ended ones stay, to be added up.
         shutil.rmtree(data / "metrics", ignore_errors=True)
         os.set_inheritable(listener.fileno(), True)

@@ -42,6 +42,12 @@ def shop(local: LocalStripe, db: None) -> LocalStripe:
 
 
 @pytest.fixture
+def owner(client_of: Callable[[Any], Client], acme: Any, alice: Any) -> Client:
+    """Alice's browser; she owns acme."""
+    return client_of(alice)
+
+
+@pytest.fixture
 def post(django_capture_on_commit_callbacks: Callable[..., Any]) -> Post:
     """Return a function that sends a webhook to the site and lets it be handled; it returns the status."""
 

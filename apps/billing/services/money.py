@@ -75,7 +75,7 @@ def start_checkout(*, workspace: Workspace, user: User, plan: str, done_url: str
 
 
 def buy_top_up(*, workspace: Workspace, user: User, top_up: str, done_url: str, back_url: str) -> str:
-    """Return the address of the page where a top-up is paid. Raises Refused: 409 where nothing is sold, 404 for another."""
+    """Return the address of the page where a top-up is paid. Raises Refused (404) for one that does not exist."""
     stripe.client()
     thing = TOP_UPS.get(top_up)
     if thing is None:
