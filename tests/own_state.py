@@ -109,6 +109,12 @@ for name in (
     "API_RATE_PER_WORKSPACE",
     "API_RATE_NORMAL",
     "API_RATE_DEAR",
+    "STRIPE_SECRET_KEY",
+    "STRIPE_WEBHOOK_SECRET",
+    "STRIPE_API_BASE",
+    "STRIPE_TAX",
+    "STRIPE_PROMOTION_CODES",
+    "DEFAULT_PLAN",
 ):
     os.environ.pop(name, None)
 atexit.register(_stop, start_valkey(DATA), DATA)

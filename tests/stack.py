@@ -157,10 +157,10 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def running(data: Path, **environment: str) -> Iterator[Stack]:
+def running(data: Path, *more: str, **environment: str) -> Iterator[Stack]:
     """Start a stack with the toy converter on a free port; stop it at the end, whatever happens.
 
-    ``environment`` adds to or replaces the settings it runs with.
+    ``more`` are further words of the command line. ``environment`` adds to or replaces the settings it runs with.
     """
     port = free_port()
     own = {name: value for name, value in os.environ.items() if name not in UNWANTED}
@@ -169,7 +169,7 @@ def running(data: Path, **environment: str) -> Iterator[Stack]:
     data.mkdir(parents=True, exist_ok=True)
     with log.open("a") as output:
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "manage.py"), "up", "--port", str(port), "--data", str(data)],
+            [sys.executable, str(ROOT / "manage.py"), "up", "--port", str(port), "--data", str(data), *more],
             env=own,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,

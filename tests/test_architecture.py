@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-WEB_NEVER_LOADS = ["torch", "librosa", "onnxruntime", "soundfile", "scipy", "numba"]
+WEB_NEVER_LOADS = ["torch", "librosa", "onnxruntime", "soundfile", "scipy", "numba", "stripe"]
 
 
 def test_the_import_contracts_hold() -> None:
@@ -27,3 +27,12 @@ def test_nobody_imports_the_wiring() -> None:
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text()
             assert "import voicecloud" not in text and "from voicecloud" not in text, path
+
+
+def test_one_module_speaks_to_stripe() -> None:
+    """Others may name its types for the type checker, and ask through ``apps.billing.stripe``."""
+    for path in (ROOT / "apps").rglob("*.py"):
+        if path != ROOT / "apps" / "billing" / "stripe.py":
+            text = path.read_text().replace("if TYPE_CHECKING:\n    from stripe", "")
+            assert "import stripe\n" not in text.replace("from apps.billing import stripe\n", ""), path
+            assert "\nfrom stripe" not in text, path

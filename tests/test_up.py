@@ -110,3 +110,24 @@ def test_a_folder_with_a_long_path_gets_a_short_socket(folder: Path) -> None:
         assert address.parent.stat().st_mode & 0o077 == 0
         assert site.stop() == 0
         assert not address.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "environment"),
+    [
+        (["--host", "0.0.0.0"], {}),
+        ([], {"SITE_URL": "https://voice.example.com"}),
+        ([], {"SITE_URL": "http://voice.example.com"}),
+        ([], {"STRIPE_SECRET_KEY": "sk_live_x"}),
+    ],
+    ids=["host", "https", "name", "key"],
+)
+def test_plans_are_given_away_on_nobodys_public_site(
+    folder: Path, more: list[str], environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SITE_URL", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    refused = up(folder, "--demo-billing", "--port", str(free_port()), *more)
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1 and "--demo-billing" in refused.stderr

@@ -9,12 +9,14 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
+from apps.billing.plans import PLANS
 from apps.tracking import is_dsn
 from ml.catalog import CONVERTERS, DEVICES
 from voicecloud.settings import env
 
 MOST_DAYS = 32767  # what a workspace's own column can hold
 S3_NAMES = ("S3_BUCKET", "S3_ENDPOINT_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 S3_STYLES = ("path", "virtual")
 
 
@@ -111,6 +113,28 @@ def watching(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMess
     for name in ("COST_PER_GPU_HOUR", "COST_PER_GB_MONTH"):
         if getattr(settings, name) < 0:
             found.append(Error(f"{name} must not be below 0.", hint="0 shows no cost.", id="voicecloud.E017"))
+    return found
+
+
+@register(Tags.compatibility)
+def money(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Stripe: key and webhooks' secret together or neither, another server only on this machine; a plan that exists."""
+    key, secret, base = settings.STRIPE_SECRET_KEY, settings.STRIPE_WEBHOOK_SECRET, settings.STRIPE_API_BASE
+    found: list[CheckMessage] = []
+    if bool(key) != bool(secret):
+        hint = "Without the secret nothing that is paid arrives; without the key nothing can be sold. Set both or none."
+        found.append(
+            Error("STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET belong together.", hint=hint, id="voicecloud.E018")
+        )
+    if base and (urlsplit(base).hostname not in LOOPBACK or urlsplit(base).scheme != "http"):
+        hint = "It is for tests and the demo: unset it, and Stripe itself is asked."
+        found.append(Error("STRIPE_API_BASE is not on this machine.", hint=hint, id="voicecloud.E019"))
+    if settings.DEFAULT_PLAN not in PLANS:
+        hint = f"One of {', '.join(PLANS)}."
+        found.append(Error("DEFAULT_PLAN is unknown.", hint=hint, id="voicecloud.E021"))
+    if settings.SITE_URL.startswith("https:") and (base or key.startswith(("sk_test_", "rk_test_"))):
+        hint = "Whoever buys pays nothing and gets the plan. Set the live key when the site is public."
+        found.append(Warning("STRIPE_SECRET_KEY is a test key.", hint=hint, id="voicecloud.W018"))
     return found
 
 

@@ -44,6 +44,7 @@ class Child:
     name: str
     command: Sequence[str]
     pass_fds: tuple[int, ...] = ()
+    folder: Path | None = None  # that it runs in
     stop_seconds: float = 8.0
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
@@ -56,6 +57,7 @@ class Child:
             self.command,
             stdin=subprocess.DEVNULL,
             pass_fds=self.pass_fds,
+            cwd=self.folder,
             process_group=0,
             preexec_fn=partial(die_with_parent, os.getpid()),
         )

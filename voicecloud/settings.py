@@ -234,6 +234,14 @@ ENGINE_DEVICE = env.str("ENGINE_DEVICE", default="auto")
 STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="")
 STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", default="")
 STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="")  # another server that speaks its API: tests and the demo
+# Where a form of ours may lead: Chromium follows a redirect of a sent form only to origins that are named.
+_PAY_ORIGINS = (
+    []
+    if not STRIPE_SECRET_KEY
+    else ["{0.scheme}://{0.netloc}".format(urlsplit(STRIPE_API_BASE))]
+    if STRIPE_API_BASE
+    else ["https://checkout.stripe.com", "https://billing.stripe.com"]
+)
 STRIPE_TAX = env.bool("STRIPE_TAX", default=False)
 STRIPE_PROMOTION_CODES = env.bool("STRIPE_PROMOTION_CODES", default=False)
 # The plan of workspaces without a subscription.
@@ -326,7 +334,7 @@ CONTENT_SECURITY_POLICY = {
         "worker-src": [SELF, "blob:"],
         "manifest-src": [SELF],
         "base-uri": [NONE],
-        "form-action": [SELF],
+        "form-action": [SELF, *_PAY_ORIGINS],
         "frame-ancestors": [NONE],
         "object-src": [NONE],
     }
@@ -352,5 +360,6 @@ LOGGING = {
             "filters": ["belonging"],
         }
     },
+    "loggers": {"stripe": {"level": "WARNING"}},  # else two lines for each question to it
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

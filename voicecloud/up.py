@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from voicecloud import processes
+from voicecloud import demo, processes
 from voicecloud.processes import CannotStart, Child, Supervisor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +28,8 @@ def main(arguments: list[str]) -> int:
     """Run until a signal; return the exit status: 0 after a wished end, 1 when it cannot start."""
     options = parse(arguments)
     try:
+        if options.demo_billing:
+            demo.check(options.host)
         return run(options)
     except CannotStart as refusal:
         print(refusal, file=sys.stderr)
@@ -35,13 +37,16 @@ def main(arguments: list[str]) -> int:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Return host, port, data and workers."""
+    """Return host, port, data, workers and whether a local Stripe sells."""
     parser = argparse.ArgumentParser(prog="manage.py up", description="Run the whole site on this machine.")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--host", default="127.0.0.1")
     default = os.environ.get("VOICECLOUD_DATA") or ROOT / "var"
     parser.add_argument("--data", type=Path, default=Path(default), help="folder of all state (default: var)")
     parser.add_argument("--workers", type=int, default=1, help="training and conversion workers (default: 1)")
+    parser.add_argument(
+        "--demo-billing", action="store_true", help="sell plans through a local Stripe, where nobody is charged"
+    )
     options = parser.parse_args(arguments)
     if options.workers < 1:
         parser.error("--workers takes a number from 1")
@@ -67,6 +72,8 @@ def run(options: argparse.Namespace) -> int:
             supervisor.start(processes.valkey(data, own_socket))
             processes.wait_for_valkey(own_socket)
             os.environ["REDIS_URL"] = f"unix://{own_socket}?db=0"
+        if options.demo_billing:
+            demo.start(supervisor, data, address)
         prepare()
         # What web processes of an earlier start counted; while the site runs these of ended ones stay, to be added up.
         shutil.rmtree(data / "metrics", ignore_errors=True)

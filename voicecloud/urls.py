@@ -6,6 +6,8 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
+from apps.billing.views import webhook
+
 # Staff log in where everybody does: with the second factor, and throttled.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 admin.site.site_header = admin.site.site_title = "voicecloud"
@@ -18,6 +20,7 @@ urlpatterns = [
     path("", include("apps.pages.urls")),
     path("accounts/", include("allauth.urls")),
     path("", include("apps.accounts.urls")),
+    path("stripe/webhook", webhook.stripe, name="stripe-webhook"),
     path("w/<slug:slug>/", include("apps.webhooks.urls")),
     path("w/<slug:slug>/", include("apps.api.urls")),
     path("w/<slug:slug>/", include("apps.billing.urls")),

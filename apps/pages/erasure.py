@@ -25,6 +25,7 @@ from django.utils import timezone
 from apps.accounts.mail import erased_letter
 from apps.accounts.models import ErasureReport, Workspace
 from apps.accounts.services import open_erasure
+from apps.billing.services.money import forget_customer
 from apps.jobs.folders import remove_folder
 from apps.jobs.models import UNFINISHED, Job
 from apps.jobs.services import cancel
@@ -82,6 +83,7 @@ def _go_on(report: ErasureReport, until: float) -> bool:
     report.refresh_from_db()
     workspace = Workspace.objects.filter(code=report.workspace_code).first()
     if workspace is not None:
+        forget_customer(workspace)  # first of all: nobody goes on paying for what is being removed
         if not _jobs_have_stopped(workspace) or not _remove_files(report, until):
             return False
         if not _remove_rows(report, workspace, until):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from apps.accounts.models import Workspace
+from django.db import transaction
+
+from apps.accounts.models import User, Workspace
+from apps.accounts.services import audit
 from apps.billing.models import Subscription
-from apps.billing.plans import Plan
+from apps.billing.plans import PLANS, Plan
+from apps.errors import Refused
 
 
 def subscription_of(workspace: Workspace) -> Subscription:
@@ -30,6 +34,26 @@ def locked(workspace: Workspace) -> Subscription:
 def plan_of(workspace: Workspace) -> Plan:
     """Return the plan that is in force for the workspace now."""
     return subscription_of(workspace).effective()
+
+
+def assign(*, workspace: Workspace, plan: str, by: User) -> Subscription:
+    """Give the workspace a plan without Stripe, empty for the site's default: what staff do.
+
+    Raises Refused (409) while a subscription at Stripe goes on, which would write over it.
+    """
+    if plan and plan not in PLANS:
+        raise Refused("There is no such plan.", status=404)
+    with transaction.atomic():
+        row = locked(workspace)
+        if row.status not in (Subscription.Status.NONE, Subscription.Status.CANCELLED):
+            raise Refused("This workspace pays for a subscription at Stripe. End that first.", status=409)
+        before = row.effective().slug
+        row.plan, row.status = plan, Subscription.Status.NONE
+        row.save(update_fields=["plan", "status"])
+        apply(row)
+        data = {"before": before, "after": row.effective().slug}
+        audit(workspace=row.workspace, user=by, action="plan.assigned", target=row.effective().name, data=data)
+    return row
 
 
 def apply(subscription: Subscription) -> bool:

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
 
 from apps.api.idempotency import tidy as tidy_api_calls
+from apps.billing.services import money, sync, webhook
 from apps.jobs import expiry, folders, orphans, services, tracebacks
 from apps.pages import erasure
 from apps.studio import retention
@@ -32,6 +33,10 @@ SELDOM: tuple[Callable[[], Any], ...] = (
     erasure.tell,
     tidy_webhooks,
     tidy_api_calls,
+    webhook.sweep,
+    webhook.tidy,
+    sync.end_grace,
+    money.cancel_for_deleted,
     orphans.sweep_orphans,
 )
 
