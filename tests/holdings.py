@@ -15,7 +15,7 @@ from apps.billing.models import Draw, Notice, UsageEvent
 from apps.billing.services import ledger
 from apps.billing.services.subscriptions import subscription_of
 from apps.jobs.models import Artifact, Fault, Job, Share
-from apps.studio.models import Conversion, ConversionPreset, Source
+from apps.studio.models import Batch, Conversion, ConversionPreset, Source
 from apps.studio.options import defaults
 from apps.voices.models import Consent, Recording, Take, Upload, Voice, VoiceModel
 from apps.webhooks import signing
@@ -152,7 +152,9 @@ def fill(workspace: Any, user: Any) -> dict[str, Any]:
     artifact = Artifact(workspace=workspace, job=job, kind="audio", name="song - voice.wav", size=len(sound), **WAV)
     artifact.data = {"sample_rate": 48000, "samples": 48000, "channels": 1, "seconds": 1.0}
     artifact.file.save("song.wav", ContentFile(sound))
+    batch = Batch.objects.create(workspace=workspace, name="Chapters", created_by=user)
     conversion = Conversion.objects.create(
+        batch=batch,
         workspace=workspace,
         voice=held["voice"],
         model=held["model"],
@@ -167,7 +169,8 @@ def fill(workspace: Any, user: Any) -> dict[str, Any]:
     invitation, _ = services.invite(workspace=workspace, user=user, email="invited@example.org", role="viewer")
     ErasureReport.objects.create(workspace_code=uuid4(), rows={"voices.Voice": 1}, files=3, verified=True)
     membership = workspace.memberships.exclude(role="owner").last() or workspace.memberships.get()
-    held |= {"source": source, "job": job, "artifact": artifact, "conversion": conversion, "preset": preset}
+    held |= {"batch": batch, "source": source, "job": job, "artifact": artifact, "conversion": conversion}
+    held["preset"] = preset
     held |= _webhook(workspace, user) | _money(workspace, user)
     held |= _api(workspace, held["api_key"])
     return held | {"invitation": invitation, "membership": membership, "workspace": workspace}

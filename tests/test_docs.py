@@ -77,3 +77,26 @@ def test_lock_holds_every_dependency() -> None:
 
     assert named(project["dependencies"]) - locked("requirements.txt") == set()
     assert named(project["optional-dependencies"]["dev"]) - locked("requirements.txt", "requirements-dev.txt") == set()
+
+
+def operations() -> set[str]:
+    """Return ``METHOD /path`` of every operation of the API."""
+    from apps.api.site import api
+
+    paths = api.document()["paths"]
+    return {f"{method.upper()} {path.removeprefix('/api/v1')}" for path in paths for method in paths[path]}
+
+
+def test_every_operation_of_the_api_is_told_and_every_told_one_is_there() -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+    rows = set(re.findall(r"^\| `([A-Z]+ /[^`]*)` \|", text, re.MULTILINE))
+    assert rows == operations()
+    named = set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`]*)`", text))
+    assert named - rows == set()
+
+
+def test_each_route_of_the_earlier_systems_has_its_equal() -> None:
+    text = (ROOT / "docs" / "api.md").read_text().partition("## What earlier systems had")[2]
+    groups = re.findall(r"^\| (upload|jobs|stream|download|models|system): ", text, re.MULTILINE)
+    counts = {group: groups.count(group) for group in groups}
+    assert counts == {"upload": 3, "jobs": 5, "stream": 2, "download": 3, "models": 4, "system": 5}

@@ -9,6 +9,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.views.decorators.csrf import requires_csrf_token
 
+from apps.api import problems
 from apps.billing.errors import QuotaExceeded
 from apps.errors import Refused
 
@@ -32,6 +33,8 @@ def say(request: HttpRequest, message: str, *, status: int, page: str, refused: 
     ``refused`` is the no itself, where it is one: what a plan has no room for is told with its figures.
     """
     code = getattr(request, "request_id", "")
+    if problems.is_api(request):
+        return problems.problem(request, status=status, message=message)
     if wants_json(request):
         return JsonResponse({"message": message, "request_id": code, **_figures(refused)}, status=status)
     context = {"message": message, "refused": refused}
@@ -55,7 +58,8 @@ def _figures(refused: Refused | None) -> dict[str, Any]:
 @requires_csrf_token
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """400: malformed or oversized in a way that no form of ours sends."""
-    return say(request, BAD_REQUEST, status=400, page="400.html")
+    message = problems.UNREADABLE if problems.is_api(request) else BAD_REQUEST
+    return say(request, message, status=400, page="400.html")
 
 
 @requires_csrf_token
@@ -67,7 +71,8 @@ def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpR
 @requires_csrf_token
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """404: nothing there, or nothing for a stranger; the two look the same."""
-    return say(request, NOT_FOUND, status=404, page="404.html")
+    message = problems.NO_ADDRESS if problems.is_api(request) else NOT_FOUND
+    return say(request, message, status=404, page="404.html")
 
 
 @requires_csrf_token
@@ -80,6 +85,8 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 def our_fault(request: HttpRequest) -> HttpResponse:
     """500 with the id that the log has. Needs neither database nor session, which may be what failed."""
     code = getattr(request, "request_id", "")
+    if problems.is_api(request):
+        return problems.problem(request, status=500, message=OUR_FAULT)
     if wants_json(request):
         return JsonResponse({"message": OUR_FAULT, "request_id": code}, status=500)
     if request.headers.get("HX-Request") == "true":

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+
+from apps.api import problems
 
 Scope = dict[str, Any]
 Message = Mapping[str, Any]
@@ -12,6 +15,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+FILES_COME_IN = ("/w/", problems.PREFIX)
 SENTENCE = "This is more than the site takes in one request. Send fewer or smaller files."
 
 
@@ -20,7 +24,10 @@ class BodyTooLarge(Exception):
 
 
 class BodyLimit:
-    """Ends a request with 413 once its body passes the limit: ``workspace`` bytes under /w/, else ``other`` bytes."""
+    """Ends a request with 413 once its body passes the limit: ``workspace`` bytes where files come in, else ``other``.
+
+    Files come in under /w/ and in the API.
+    """
 
     def __init__(self, app: App, *, workspace: int, other: int) -> None:
         self.app = app
@@ -28,7 +35,7 @@ class BodyLimit:
         self.other = other
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = self.workspace if scope["path"].startswith("/w/") else self.other
+        limit = self.workspace if scope["path"].startswith(FILES_COME_IN) else self.other
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > limit:
             await _refuse(scope, send)
@@ -53,12 +60,16 @@ class BodyLimit:
 async def _refuse(scope: Scope, send: Send) -> None:
     """Say it as text, which a browser shows and htmx swaps in, or as JSON to a program."""
     accepted = dict(scope["headers"]).get(b"accept", b"")
-    as_json = b"application/json" in accepted and b"text/html" not in accepted
-    body = (json.dumps({"message": SENTENCE}) if as_json else SENTENCE).encode()
+    from_api = scope["path"].startswith(problems.PREFIX)
+    as_json = from_api or (b"application/json" in accepted and b"text/html" not in accepted)
+    code = uuid.uuid4().hex  # Django, which gives requests their ids, never saw this one
+    told = problems.body_of(status=413, message=SENTENCE, request_id=code) if from_api else {"message": SENTENCE}
+    body = (json.dumps(told) if as_json else SENTENCE).encode()
     headers = [
         (b"content-type", b"application/json" if as_json else b"text/plain; charset=utf-8"),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
+        (b"x-request-id", code.encode()),
     ]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -27,6 +27,7 @@ urlpatterns = [
     path("w/<slug:slug>/", include("apps.jobs.urls")),
     path("w/<slug:slug>/", include("apps.voices.urls")),
     path("w/<slug:slug>/", include("apps.studio.urls")),
+    path("api/v1/", include("apps.api.rest_urls")),
     path("admin/staff/", include("apps.pages.staff_urls")),
     path("admin/", admin.site.urls),
 ]

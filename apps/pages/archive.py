@@ -25,7 +25,7 @@ from apps.accounts.models import ApiKey, AuditEvent, Invitation, Membership, Use
 from apps.billing.models import Grant, Subscription, UsageEvent
 from apps.jobs.downloads import safe_name
 from apps.jobs.models import Artifact, Job
-from apps.studio.models import Conversion, ConversionPreset, Source
+from apps.studio.models import Batch, Conversion, ConversionPreset, Source
 from apps.voices.models import Consent, Recording, Take, Voice, VoiceModel
 from apps.webhooks.models import Endpoint
 
@@ -99,6 +99,7 @@ DOCUMENTS: dict[str, Document] = {
         more=lambda row: {"takes": list(row.takes.order_by("pk").values_list("code", flat=True))},
     ),
     "sources": Document(Source, "workspace", file="file", call=lambda row: _with_code(row, row.name)),
+    "batches": Document(Batch, "workspace"),
     "conversions": Document(Conversion, "workspace"),
     "presets": Document(ConversionPreset, "workspace"),
     "outputs": Document(Artifact, "workspace", file="file", call=lambda row: _with_code(row, row.name)),

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from apps.accounts.staff import StaffAdmin
-from apps.studio.models import Conversion, ConversionPreset, Source
+from apps.studio.models import Batch, Conversion, ConversionPreset, Source
 
 
 class ReadOnly(StaffAdmin):
@@ -29,6 +29,15 @@ class SourceAdmin(ReadOnly):
     list_filter = ("codec", "created_at")
     list_select_related = ("workspace", "created_by")
     search_fields = ("name", "code", "sha256", "workspace__name", "workspace__slug")
+    date_hierarchy = "created_at"
+
+
+@admin.register(Batch)
+class BatchAdmin(ReadOnly):
+    list_display = ("name", "workspace", "created_by", "created_at")
+    list_filter = ("created_at",)
+    list_select_related = ("workspace", "created_by")
+    search_fields = ("name", "code", "workspace__name", "workspace__slug")
     date_hierarchy = "created_at"
 
 

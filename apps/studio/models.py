@@ -57,6 +57,24 @@ class Source(models.Model):
         return self.container in PLAYABLE_CONTAINERS and self.codec not in UNPLAYABLE_CODECS
 
 
+class Batch(models.Model):
+    """Conversions that were started together."""
+
+    code = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="batches")
+    name = models.CharField(max_length=80)
+    refused = models.JSONField(default=list)  # [{"source", "voice", "status", "message"}] of what was not started
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+        verbose_name_plural = "batches"
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Work(models.Model):
     """What a user asks to be made. All parameters, the model version and the seed are kept, so it can be run again."""
 
@@ -81,6 +99,7 @@ class Conversion(Work):
     model_version = models.PositiveIntegerField(null=True)
     source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="conversions")
     parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="variations")
+    batch = models.ForeignKey(Batch, on_delete=models.SET_NULL, null=True, blank=True, related_name="conversions")
     metrics = models.JSONField(default=dict)  # name -> number
     curves = models.JSONField(default=dict)  # times, source_f0, result_f0, source_peaks
     compute_seconds = models.FloatField(default=0.0)

@@ -21,7 +21,7 @@ from apps.billing.services.subscriptions import plan_of
 from apps.errors import Refused
 from apps.jobs.services import submit
 from apps.studio import retention, tasks
-from apps.studio.models import Conversion, ConversionPreset, Source, source_path
+from apps.studio.models import Batch, Conversion, ConversionPreset, Source, source_path
 from apps.studio.options import FORMATS, defaults
 from apps.voices.media import content_type_of, shown_name
 from apps.voices.models import Voice
@@ -84,6 +84,7 @@ def submit_conversion(
     options: Mapping[str, Any],
     seed: int | None = None,
     parent: Conversion | None = None,
+    batch: Batch | None = None,
 ) -> Conversion:
     """Submit the conversion of ``source`` into ``voice`` by its active model; ``seed`` None draws one.
 
@@ -106,6 +107,7 @@ def submit_conversion(
             model_version=model.version,
             source=source,
             parent=parent,
+            batch=batch,
             created_by=user,
             options=dict(options),
             seed=secrets.randbelow(SEEDS) if seed is None else seed,

@@ -15,7 +15,7 @@ from tests.test_tenancy import ANYBODY, ENTRANCES, FILES, PATTERNS, ROUTES, TABL
 
 ADDRESS, PASSWORD = "axe@example.org", "a-long-and-quiet-song"
 # Answers that are no page of their own: for machines, or a fragment of another page.
-MACHINES = {"pages:healthz", "pages:readyz", "pages:metrics", "voices:model-resources"}
+MACHINES = {"pages:healthz", "pages:readyz", "pages:metrics", "voices:model-resources", "rest:openapi"}
 NO_PAGES = {*MACHINES, *FILES, "jobs:card", "studio:cost", "billing:done"}
 # The invitation has a token of its own, below.
 OUR_PAGES = sorted(

@@ -1,0 +1,33 @@
+"""What was used of the plan."""
+
+from __future__ import annotations
+
+from ninja import Query
+
+from apps.api.auth import ApiRequest
+from apps.api.door import Routes
+from apps.api.paging import page_of
+from apps.api.schemas.base import Page, Paging
+from apps.api.schemas.workspace import Event, Meter, Usage
+from apps.billing.plans import METERS, PERIOD_METERS
+from apps.billing.services.ledger import balance
+from apps.billing.services.subscriptions import plan_of
+
+routes = Routes("usage")
+
+
+@routes.read("/usage", Usage)
+def get_usage(request: ApiRequest) -> Usage:
+    """The plan, and what there is of each meter in the current period."""
+    workspace = request.caller.workspace
+    meters = [
+        Meter.of(balance(workspace, slug), name=METERS[slug].name, unit=METERS[slug].unit) for slug in PERIOD_METERS
+    ]
+    return Usage(plan=plan_of(workspace).slug, meters=meters)
+
+
+@routes.read("/usage/events", Page[Event])
+def list_usage_events(request: ApiRequest, paging: Query[Paging]) -> Page[Event]:
+    """The ledger: what was set aside, charged and given back."""
+    rows = request.caller.workspace.usage_events.select_related("user")
+    return page_of(request, rows, paging, Page[Event], Event.of)
