@@ -7,8 +7,7 @@ one answer to one ``Idempotency-Key``, the media type of the body, then the oper
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import Any, Literal, TypeVar, cast
 
@@ -18,15 +17,14 @@ from ninja import Router
 from ninja.decorators import decorate_view
 from ninja.responses import Status
 
-from apps.api import auth, problems
+from apps.api import auth, idempotency, limits, problems
 from apps.api.auth import ApiRequest
+from apps.api.limits import Route
 from apps.api.schemas.base import Problem
 from apps.errors import Refused
 
 View = TypeVar("View", bound=Callable[..., Any])
 Run = Callable[..., HttpResponseBase]
-# What an operation costs, which rate limits are set by.
-RouteClass = Literal["read", "write", "upload", "events"]
 _OFTEN = (401, 403, 404, 422, 429, 503)
 _WRITING = (400, 402, 409, 410, 413, 415)
 _MEDIA = {
@@ -35,8 +33,6 @@ _MEDIA = {
     "file": ("multipart/form-data", "application/x-www-form-urlencoded"),
 }
 BYTES = "application/octet-stream"
-_KEY = "Idempotency-Key"
-_WHOLE_KEY = re.compile(r"[!-~]{1,255}")
 
 
 class Routes:
@@ -51,26 +47,26 @@ class Routes:
         answer: Any,
         *,
         role: str | None = "viewer",
-        route_class: RouteClass = "read",
+        cost: Route = Route.CHEAP,
         more: dict[int, Any] | None = None,
     ) -> Callable[[View], View]:
         """Declare a GET (and HEAD), for keys that may what ``role`` may; role None: for everybody, without a key."""
         codes = _OFTEN if role else (429, 503)
         answers = {200: answer, 304: None, **dict.fromkeys(codes, Problem), **(more or {})}
-        return self._declare(["GET", "HEAD"], path, answers, role, route_class, {})
+        return self._declare(["GET", "HEAD"], path, answers, role, cost, {})
 
     def file(self, path: str, *, role: str = "viewer") -> Callable[[View], View]:
         """Declare a GET of a stored file: whole, in ranges, or by a redirect to the object store that has it."""
         more = {206: None, 302: None, 410: Problem, 416: None}
         extra = {"responses": dict.fromkeys((200, 206), _BINARY), "parameters": _RANGE}
         answers = {200: None, 304: None, **dict.fromkeys(_OFTEN, Problem), **more}
-        return self._declare(["GET", "HEAD"], path, answers, role, "read", extra)
+        return self._declare(["GET", "HEAD"], path, answers, role, Route.CHEAP, extra)
 
     def stream(self, path: str) -> Callable[[View], View]:
         """Declare a GET that answers Server-Sent Events."""
         extra = {"responses": {200: _EVENTS}}
         answers = {200: None, **dict.fromkeys(_OFTEN, Problem)}
-        return self._declare(["GET"], path, answers, "viewer", "events", extra)
+        return self._declare(["GET"], path, answers, "viewer", Route.NORMAL, extra)
 
     def write(
         self,
@@ -80,16 +76,20 @@ class Routes:
         *,
         role: str = "editor",
         status: int = 200,
-        route_class: RouteClass = "write",
+        cost: Route = Route.NORMAL,
         takes_bytes: bool = False,
+        secret: bool = False,
     ) -> Callable[[View], View]:
-        """Declare what changes something. ``answer`` None is an empty one; ``takes_bytes``: the body is a file."""
+        """Declare what changes something. ``answer`` None is an empty one; ``takes_bytes``: the body is a file.
+
+        A ``secret`` answer is kept nowhere, not even to be repeated.
+        """
         answers = {status: answer, **dict.fromkeys((*_OFTEN, *_WRITING), Problem)}
         extra: dict[str, Any] = {"parameters": [_IDEMPOTENCY]} if method == "POST" else {}
         if takes_bytes:
             binary = {"schema": {"type": "string", "format": "binary"}}
             extra["requestBody"] = {"required": True, "content": {BYTES: binary}}
-        return self._declare([method], path, answers, role, route_class, extra, status=status, takes_bytes=takes_bytes)
+        return self._declare([method], path, answers, role, cost, extra, status=status, takes_bytes=takes_bytes)
 
     def _declare(
         self,
@@ -97,10 +97,11 @@ class Routes:
         path: str,
         answers: dict[int, Any],
         role: str | None,
-        route_class: RouteClass,
+        cost: Route,
         extra: dict[str, Any],
         status: int = 200,
         takes_bytes: bool = False,
+        secret: bool = False,
     ) -> Callable[[View], View]:
         extra["x-role"] = role
         if role is not None:
@@ -108,7 +109,7 @@ class Routes:
 
         def decorate(view: View) -> View:
             summary, _, description = (view.__doc__ or view.__name__).partition("\n")
-            through = partial(_through, role=role, route_class=route_class, takes_bytes=takes_bytes)
+            through = partial(_through, role=role, cost=cost, takes_bytes=takes_bytes, secret=secret)
             self.router.add_api_operation(
                 path,
                 methods,
@@ -138,11 +139,12 @@ _RANGE = [
         "description": "Which bytes are wanted; all of them when it is malformed.",
     }
 ]
+_KEY = r"^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$"
 _IDEMPOTENCY = {
     "in": "header",
-    "name": _KEY,
+    "name": idempotency.HEADER,
     "required": False,
-    "schema": {"type": "string", "pattern": r"^[!-~]+$", "minLength": 1, "maxLength": 255},
+    "schema": {"type": "string", "pattern": _KEY, "minLength": 1, "maxLength": 255},
     "description": "The same key with the same body within 24 hours gets the first answer again and does nothing.",
 }
 
@@ -156,25 +158,35 @@ def _with_status(view: View, status: int) -> View:
     return cast(View, answered)
 
 
-def _through(run: Run, *, role: str | None, route_class: RouteClass, takes_bytes: bool) -> Run:
+def _through(run: Run, *, role: str | None, cost: Route, takes_bytes: bool, secret: bool) -> Run:
     operation = cast(Any, run).__self__
     sources = [model.__ninja_param_source__ for model in operation.models]
     media = (BYTES,) if takes_bytes else next((_MEDIA[source] for source in sources if source in _MEDIA), ())
 
+    def produce(request: HttpRequest, path: dict[str, Any]) -> HttpResponseBase:
+        response = run(request, **path)
+        if secret:
+            response["Cache-Control"] = "no-store"
+        return response
+
     @wraps(run)
     def through_the_door(request: HttpRequest, **path: Any) -> HttpResponseBase:
+        if role is None:
+            return _with_etag(request, run(request, **path))
+        headers: Mapping[str, str] = {}
         try:
-            if role is None:
-                return _with_etag(request, run(request, **path))
             asked = cast(ApiRequest, request)
             asked.caller = auth.authenticate(request)
+            headers = limits.enforce(asked.caller, cost).headers
             auth.require(asked.caller, role)
             _require_media(request, media)
-            if request.method == "POST":
-                _require_whole_key(request)
-            return _with_etag(request, run(request, **path))
+            response = idempotency.answer_once(request, asked.caller, lambda: produce(request, path))
+            response = _with_etag(request, response)
         except Refused as no:
-            return problems.refused(request, no)
+            response = problems.refused(request, no)
+        for name, value in headers.items():
+            response[name] = value
+        return response
 
     return through_the_door
 
@@ -182,12 +194,6 @@ def _through(run: Run, *, role: str | None, route_class: RouteClass, takes_bytes
 def _require_media(request: HttpRequest, media: tuple[str, ...]) -> None:
     if media and request.content_type not in media:
         raise Refused(f"Send the body as {media[0]}, and say so in Content-Type.", status=415)
-
-
-def _require_whole_key(request: HttpRequest) -> None:
-    given = request.headers.get(_KEY)
-    if given is not None and not _WHOLE_KEY.fullmatch(given):
-        raise problems.Invalid(f"{_KEY} has 1 to 255 visible ASCII characters.", param=_KEY)
 
 
 def _with_etag(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -74,22 +73,13 @@ def problem(
     """Answer with a no."""
     request_id = getattr(request, "request_id", "")
     body = body_of(status=status, message=message, code=code, param=param, request_id=request_id)
-    response = JsonResponse(body, status=status, headers={**(headers or {})})
-    if status == 401:
-        response["WWW-Authenticate"] = 'Bearer realm="voicecloud"'
-    response["Cache-Control"] = "no-store"
-    return response
+    return JsonResponse(body, status=status, headers={**(headers or {})})
 
 
 def refused(request: HttpRequest, no: Refused) -> JsonResponse:
-    """Answer an expected no. What else it knows, for example when to come again, is told in headers."""
-    wait = getattr(no, "retry_after", None)
-    headers = {} if wait is None else {"Retry-After": str(math.ceil(wait))}
-    headers |= getattr(no, "headers", None) or {}
-    param = getattr(no, "param", None)
-    return problem(
-        request, status=no.status, message=no.message, code=getattr(no, "code", ""), param=param, headers=headers
-    )
+    """Answer an expected no, with the headers that it has."""
+    param = no.param if isinstance(no, Invalid) else None
+    return problem(request, status=no.status, message=no.message, param=param or None, headers=no.headers)
 
 
 def invalid(request: HttpRequest, error: ValidationError) -> JsonResponse:

@@ -14,6 +14,7 @@ from ninja.files import UploadedFile
 from apps.api.auth import ApiRequest
 from apps.api.door import Routes
 from apps.api.forms import require_valid
+from apps.api.limits import Route
 from apps.api.paging import page_of
 from apps.api.problems import Invalid
 from apps.api.routes.recordings import temporary
@@ -56,7 +57,7 @@ def compose_statement(request: ApiRequest, voice: UUID, given: Terms) -> Stateme
     "/voices/{uuid:voice}/consents",
     Consent,
     status=201,
-    route_class="upload",
+    cost=Route.DEAR,
 )
 def give_consent(
     request: ApiRequest,

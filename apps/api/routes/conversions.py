@@ -17,6 +17,7 @@ from ninja.files import UploadedFile
 from apps.api.auth import ApiRequest
 from apps.api.door import Routes
 from apps.api.forms import named, require_valid
+from apps.api.limits import Route
 from apps.api.paging import page_of
 from apps.api.schemas.base import Page, Paging
 from apps.api.schemas.studio import (
@@ -53,7 +54,7 @@ def list_sources(request: ApiRequest, paging: Query[Paging]) -> Page[Source]:
     return page_of(request, _sources(request), paging, Page[Source], Source.of)
 
 
-@routes.write("POST", "/sources", Source, status=201, route_class="upload")
+@routes.write("POST", "/sources", Source, status=201, cost=Route.DEAR)
 def add_source(request: ApiRequest, file: File[UploadedFile]) -> Source:
     """Bring a file to convert; the same bytes again are the same source."""
     return Source.of(_taken_in(request, file))
@@ -132,7 +133,7 @@ def list_conversions(request: ApiRequest, paging: Query[Paging]) -> Page[Convers
     return page_of(request, _rows(request).defer("metrics"), paging, Page[Conversion], Conversion.of)
 
 
-@routes.write("POST", "/conversions", Conversion, status=201)
+@routes.write("POST", "/conversions", Conversion, status=201, cost=Route.DEAR)
 def create_conversion(request: ApiRequest, given: NewConversion) -> Conversion:
     """Convert a source into a voice."""
     workspace = request.caller.workspace
@@ -148,7 +149,7 @@ def _options(given: Options) -> dict[str, Any]:
     return given.model_dump(exclude_none=True, exclude={"voice"})
 
 
-@routes.write("POST", "/conversions/upload", Conversion, status=201, route_class="upload")
+@routes.write("POST", "/conversions/upload", Conversion, status=201, cost=Route.DEAR)
 def convert_file(request: ApiRequest, given: Form[UploadedConversion], file: File[UploadedFile]) -> Conversion:
     """Convert a new file into a voice, in one request."""
     voice = named(request.caller.workspace.voices.all(), given.voice, param="voice", what="voice")
@@ -178,7 +179,7 @@ def get_original(request: ApiRequest, conversion: UUID) -> HttpResponseBase:
     return _original(request, get_object_or_404(_rows(request), code=conversion).source)
 
 
-@routes.write("POST", "/conversions/{uuid:conversion}/again", Conversion, status=201)
+@routes.write("POST", "/conversions/{uuid:conversion}/again", Conversion, status=201, cost=Route.DEAR)
 def convert_again(request: ApiRequest, conversion: UUID, given: Again) -> Conversion:
     """Convert the same source again, with something changed."""
     parent = get_object_or_404(_rows(request), code=conversion)
@@ -204,7 +205,7 @@ def list_batches(request: ApiRequest, paging: Query[Paging]) -> Page[Batch]:
     return page_of(request, batches.counted(request.caller.workspace), paging, Page[Batch], Batch.of)
 
 
-@routes.write("POST", "/batches", BatchDetail, status=201)
+@routes.write("POST", "/batches", BatchDetail, status=201, cost=Route.DEAR)
 def create_batch(request: ApiRequest, given: NewBatch) -> BatchDetail:
     """Convert each of many sources into each of many voices; what cannot be started is told and stops nothing else."""
     workspace, caller = request.caller.workspace, request.caller

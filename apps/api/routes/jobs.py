@@ -13,6 +13,7 @@ from ninja import Query
 from apps.api import auth
 from apps.api.auth import ApiRequest
 from apps.api.door import Routes
+from apps.api.limits import Route
 from apps.api.paging import page_of
 from apps.api.schemas.base import Page
 from apps.api.schemas.jobs import Artifact, Job, JobFilter
@@ -58,7 +59,7 @@ def cancel_job(request: ApiRequest, job: UUID) -> Job:
     return Job.of(row)
 
 
-@routes.write("POST", "/jobs/{uuid:job}/retry", Job)
+@routes.write("POST", "/jobs/{uuid:job}/retry", Job, cost=Route.DEAR)
 def retry_job(request: ApiRequest, job: UUID) -> Job:
     """Run a failed or cancelled job again."""
     row = _job(request, job)

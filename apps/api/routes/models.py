@@ -12,6 +12,7 @@ from ninja import Query
 from apps.api.auth import ApiRequest
 from apps.api.door import Routes
 from apps.api.forms import require_valid
+from apps.api.limits import Route
 from apps.api.paging import page_of
 from apps.api.routes.voices import voice_of
 from apps.api.schemas.base import Page, Paging
@@ -35,19 +36,14 @@ def list_models(request: ApiRequest, voice: UUID, paging: Query[Paging]) -> Page
     return page_of(request, rows, paging, Page[Model], Model.of)
 
 
-@routes.write("POST", "/voices/{uuid:voice}/models", Model, status=201)
+@routes.write("POST", "/voices/{uuid:voice}/models", Model, status=201, cost=Route.DEAR)
 def train(request: ApiRequest, voice: UUID, given: Training) -> Model:
     """Train a new model of a voice."""
     form = require_valid(TrainForm(given.model_dump(exclude_none=True)))
     return Model.of(training.train(voice=voice_of(request, voice), user=request.caller.user, options=form.options))
 
 
-@routes.write(
-    "POST",
-    "/voices/{uuid:voice}/models/instant",
-    Model,
-    status=201,
-)
+@routes.write("POST", "/voices/{uuid:voice}/models/instant", Model, status=201, cost=Route.DEAR)
 def make_instant(request: ApiRequest, voice: UUID) -> Model:
     """Make an instant model: no training, less alike."""
     return Model.of(training.make_instant(voice=voice_of(request, voice), user=request.caller.user))

@@ -14,6 +14,7 @@ from ninja.files import UploadedFile
 
 from apps.api.auth import ApiRequest
 from apps.api.door import Routes
+from apps.api.limits import Route
 from apps.api.paging import page_of
 from apps.api.routes.voices import voice_of
 from apps.api.schemas.base import Page, Paging
@@ -52,7 +53,7 @@ def list_recordings(request: ApiRequest, voice: UUID, paging: Query[Paging]) -> 
     "/voices/{uuid:voice}/recordings",
     Recording,
     status=201,
-    route_class="upload",
+    cost=Route.DEAR,
 )
 def add_recording(request: ApiRequest, voice: UUID, given: Form[RecordingForm], file: File[UploadedFile]) -> Recording:
     """Add a recording to a voice."""
@@ -115,7 +116,7 @@ def get_upload(request: ApiRequest, upload: UUID) -> Upload:
     "PUT",
     "/uploads/{uuid:upload}/parts/{int:offset}",
     Upload,
-    route_class="upload",
+    cost=Route.DEAR,
     takes_bytes=True,
 )
 def put_part(request: ApiRequest, upload: UUID, offset: int) -> Upload:
@@ -123,12 +124,7 @@ def put_part(request: ApiRequest, upload: UUID, offset: int) -> Upload:
     return Upload.of(uploads.append(upload=_upload(request, upload), offset=offset, source=cast(Any, request)))
 
 
-@routes.write(
-    "POST",
-    "/uploads/{uuid:upload}/finish",
-    Recording,
-    status=201,
-)
+@routes.write("POST", "/uploads/{uuid:upload}/finish", Recording, status=201, cost=Route.DEAR)
 def finish_upload(request: ApiRequest, upload: UUID) -> Recording:
     """Make a recording of an upload whose bytes are all there."""
     return Recording.of(uploads.finish(upload=_upload(request, upload)))

@@ -84,14 +84,14 @@ def delete_endpoint(request: ApiRequest, endpoint: UUID) -> None:
     services.delete_endpoint(endpoint=_endpoint(request, endpoint), user=request.caller.user)
 
 
-@routes.write("POST", "/webhooks/{uuid:endpoint}/secrets", Secrets, role="admin")
+@routes.write("POST", "/webhooks/{uuid:endpoint}/secrets", Secrets, role="admin", secret=True)
 def show_secrets(request: ApiRequest, endpoint: UUID) -> Secrets:
     """The secrets that sign. By POST, as it is written to the audit log."""
     row = _endpoint(request, endpoint)
     return Secrets(secrets=services.show_secret(endpoint=row, user=request.caller.user))
 
 
-@routes.write("POST", "/webhooks/{uuid:endpoint}/rotate", Secrets, role="admin")
+@routes.write("POST", "/webhooks/{uuid:endpoint}/rotate", Secrets, role="admin", secret=True)
 def rotate_secret(request: ApiRequest, endpoint: UUID) -> Secrets:
     """Give an endpoint a new secret; for a day the earlier one signs too."""
     row = _endpoint(request, endpoint)

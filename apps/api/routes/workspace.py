@@ -91,7 +91,7 @@ def list_invitations(request: ApiRequest, paging: Query[Paging]) -> Page[Invitat
     return page_of(request, rows, paging, Page[Invitation], Invitation.of)
 
 
-@routes.write("POST", "/invitations", SentInvitation, role="admin", status=201)
+@routes.write("POST", "/invitations", SentInvitation, role="admin", status=201, secret=True)
 def invite(request: ApiRequest, given: NewInvitation) -> SentInvitation:
     """Invite somebody by letter."""
     chosen = require_valid(InvitationForm(given.model_dump())).cleaned_data
