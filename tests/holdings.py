@@ -120,7 +120,7 @@ def _money(workspace: Any, user: Any) -> dict[str, Any]:
     Draw.objects.create(event=event, grant=grant, amount=1)
     period = subscription.period()
     Notice.objects.create(**given, period_start=period.start, percent=80)
-    return {"api_key": api_key, "grant": grant, "usage": event, "subscription": subscription}
+    return {"api_key": api_key, "grant": grant, "usage": event}
 
 
 def _api(workspace: Any, api_key: Any) -> dict[str, Any]:
