@@ -89,7 +89,9 @@ class Routes:
         if takes_bytes:
             binary = {"schema": {"type": "string", "format": "binary"}}
             extra["requestBody"] = {"required": True, "content": {BYTES: binary}}
-        return self._declare([method], path, answers, role, cost, extra, status=status, takes_bytes=takes_bytes)
+        return self._declare(
+            [method], path, answers, role, cost, extra, status=status, takes_bytes=takes_bytes, secret=secret
+        )
 
     def _declare(
         self,

@@ -84,6 +84,15 @@ def test_a_conversion_that_is_made_cannot_be_deleted(api: Program, held: dict[st
     assert not Conversion.objects.filter(code=made["id"]).exists()
 
 
+def test_a_conversion_is_kept_and_let_go_again(api: Program, held: dict[str, Any]) -> None:
+    address = f"/conversions/{held['conversion'].code}"
+    assert api.patch(address, {"kept": True}).json()["kept"] is True
+    assert api.get(address).json()["kept"] is True
+    assert api.patch(address, {"kept": False}).json()["kept"] is False
+    made = api.post("/conversions", new(held)).json()
+    error_of(api.patch(f"/conversions/{made['id']}", {"kept": True}), 409)
+
+
 def test_a_bad_item_of_a_batch_fails_alone(api: Program, held: dict[str, Any], acme: Any) -> None:
     bare = Voice.objects.create(workspace=acme, name="Bare")
     body = {

@@ -76,6 +76,7 @@ def test_usage_is_told_by_meter_and_line_by_line(api: Program, spent: None) -> N
     usage = api.get("/usage").json()
     meter = next(row for row in usage["meters"] if row["meter"] == "convert_seconds")
     assert (usage["plan"], meter["used"], meter["reserved"], meter["unit"]) == ("unlimited", 90, 0, "s")
+    assert {row["meter"] for row in usage["holdings"]} >= {"storage_bytes"}
     [event] = api.get("/usage/events").json()["items"]
     assert (event["spent"], event["amount"], event["state"]) == (90, 120, "settled")
     assert event["member"] == "alice@example.org"

@@ -26,6 +26,7 @@ from apps.api.schemas.studio import (
     BatchDetail,
     Conversion,
     ConversionDetail,
+    Kept,
     NewBatch,
     NewConversion,
     Options,
@@ -190,6 +191,17 @@ def convert_again(request: ApiRequest, conversion: UUID, given: Again) -> Conver
         voice = named(request.caller.workspace.voices.all(), given.voice, param="voice", what="voice")
     options = {**parent.options, "seed": parent.seed, **_options(given.options)}
     return _submit(request, _checked(request, voice, options, source=parent.source), parent.source, parent)
+
+
+@routes.write("PATCH", "/conversions/{uuid:conversion}", Conversion)
+def change_conversion(request: ApiRequest, conversion: UUID, given: Kept) -> Conversion:
+    """Keep a conversion's files for ever, or let them expire again."""
+    row, user = get_object_or_404(_rows(request), code=conversion), request.caller.user
+    if given.kept:
+        retention.keep(conversion=row, user=user)
+    else:
+        retention.let_expire(conversion=row, user=user)
+    return Conversion.of(_rows(request).get(pk=row.pk))
 
 
 @routes.write("DELETE", "/conversions/{uuid:conversion}", None, role="admin", status=204)

@@ -8,8 +8,9 @@ from apps.api.auth import ApiRequest
 from apps.api.door import Routes
 from apps.api.paging import page_of
 from apps.api.schemas.base import Page, Paging
-from apps.api.schemas.workspace import Event, Meter, Usage
+from apps.api.schemas.workspace import Event, Held, Meter, Usage
 from apps.billing.plans import METERS, PERIOD_METERS
+from apps.billing.services.holdings import held
 from apps.billing.services.ledger import balance
 from apps.billing.services.subscriptions import plan_of
 
@@ -23,7 +24,12 @@ def get_usage(request: ApiRequest) -> Usage:
     meters = [
         Meter.of(balance(workspace, slug), name=METERS[slug].name, unit=METERS[slug].unit) for slug in PERIOD_METERS
     ]
-    return Usage(plan=plan_of(workspace).slug, meters=meters)
+    plan = plan_of(workspace)
+    holdings = [
+        Held(meter=slug, name=METERS[slug].name, unit=METERS[slug].unit, held=count, limit=plan.limits[slug])
+        for slug, count in held(workspace).items()
+    ]
+    return Usage(plan=plan.slug, meters=meters, holdings=holdings)
 
 
 @routes.read("/usage/events", Page[Event])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from apps.api.schemas.voices import NewVoice, Preflight, Voice, VoiceChange
 from apps.voices.forms import VoiceForm
 from apps.voices.models import Consent, Take, VoiceModel
 from apps.voices.models import Voice as Row
-from apps.voices.services import training, voices
+from apps.voices.services import locks, training, voices
 
 routes = Routes("voices")
 
@@ -47,13 +48,15 @@ def voice_of(request: ApiRequest, code: UUID) -> Row:
 
 
 def _shown(request: ApiRequest, code: UUID) -> Voice:
-    return Voice.of(get_object_or_404(rows_of(request), code=code))
+    row = get_object_or_404(rows_of(request), code=code)
+    return Voice.of(row, locked=locks.locked_of(request.caller.workspace))
 
 
 @routes.read("/voices", Page[Voice])
 def list_voices(request: ApiRequest, paging: Query[Paging]) -> Page[Voice]:
     """The workspace's voices."""
-    return page_of(request, rows_of(request), paging, Page[Voice], Voice.of)
+    locked = locks.locked_of(request.caller.workspace)
+    return page_of(request, rows_of(request), paging, Page[Voice], partial(Voice.of, locked=locked))
 
 
 @routes.write("POST", "/voices", Voice, status=201)
@@ -90,6 +93,13 @@ def change_voice(request: ApiRequest, voice: UUID, given: VoiceChange) -> Voice:
 def delete_voice(request: ApiRequest, voice: UUID) -> None:
     """Delete a voice with everything made from it."""
     voices.delete_voice(voice=voice_of(request, voice), user=request.caller.user)
+
+
+@routes.write("POST", "/voices/{uuid:voice}/choose", Voice)
+def choose_voice(request: ApiRequest, voice: UUID) -> Voice:
+    """Keep a voice usable instead of another, where a smaller plan does not hold all of them."""
+    locks.choose(voice=voice_of(request, voice), user=request.caller.user)
+    return _shown(request, voice)
 
 
 @routes.read("/voices/{uuid:voice}/preflight", Preflight)

@@ -117,6 +117,7 @@ class Conversion(BaseModel):
     status: str = Field(description="Of its job: `queued`, `running`, `done`, `failed`, `cancelled`.")
     progress: float = Field(description="0 to 1.")
     message: str = Field(description="For people: why it failed, what was resumed.")
+    kept: bool = Field(description="Whether its files are kept for ever.")
     result: UUID | None = Field(description="The artifact to download, once there is one and until it expires.")
     created_at: datetime
 
@@ -139,9 +140,16 @@ class Conversion(BaseModel):
             status=job.status,
             progress=job.progress,
             message=job.message,
+            kept=row.kept_at is not None,
             result=result.code if result else None,
             created_at=row.created_at,
         )
+
+
+class Kept(Given):
+    """Whether a conversion's files are kept for ever."""
+
+    kept: Yes
 
 
 class ConversionDetail(Conversion):

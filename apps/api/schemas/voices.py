@@ -34,11 +34,12 @@ class Voice(BaseModel):
     created_at: datetime
     has_consent: bool = Field(description="Whether a consent is in force: without one nothing is trained or made.")
     active_model: UUID | None = Field(description="The model that conversions use.")
+    locked: bool = Field(description="Whether the plan does not hold it: nothing new is made with it then.")
     recordings: int
     usable_seconds: float = Field(description="The length of all takes that a training would use.")
 
     @classmethod
-    def of(cls, row: Any) -> Voice:
+    def of(cls, row: Any, *, locked: frozenset[int]) -> Voice:
         """Return a row of ``apps.api.routes.voices.rows_of`` in this shape."""
         return cls(
             id=row.code,
@@ -47,6 +48,7 @@ class Voice(BaseModel):
             created_at=row.created_at,
             has_consent=row.has_consent,
             active_model=row.active_code,
+            locked=row.pk in locked,
             recordings=row.recorded,
             usable_seconds=row.seconds or 0.0,
         )

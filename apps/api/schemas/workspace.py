@@ -135,11 +135,22 @@ class Meter(BaseModel):
         )
 
 
+class Held(BaseModel):
+    """What there is of a thing that a plan limits by number; null is any amount."""
+
+    meter: str
+    name: str
+    unit: str
+    held: int
+    limit: int | None
+
+
 class Usage(BaseModel):
     """The workspace's plan and what is used of it."""
 
     plan: str
-    meters: list[Meter]
+    meters: list[Meter] = Field(description="What is used up in a period.")
+    holdings: list[Held] = Field(description="What is there now.")
 
 
 class Event(BaseModel):
