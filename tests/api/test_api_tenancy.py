@@ -242,7 +242,7 @@ def test_lists_show_a_stranger_nothing_of_acme(operation: str, held: dict[str, A
     else:
         found = answer.content.decode()
         assert answer.status_code == 200
-        assert "Acme" not in found and not any(str(row.code) in found for row in held.values())
+        assert "Acme" not in found and not any(str(row.code) in found for row in held.values() if hasattr(row, "code"))
 
 
 def test_a_role_that_sinks_takes_its_keys_with_it(held: dict[str, Any], acme: Any, adam: Any) -> None:
