@@ -90,6 +90,10 @@ def _portal(stripe: LocalStripe, session: Json, given: Json) -> Page:
     try:
         if wish == "card":
             stripe.pay_open(customer)
+        if wish == "month" and live:
+            ends = min(row["items"]["data"][0]["current_period_end"] for row in live)
+            stripe.advance(seconds=max(0, ends - stripe.now) + 60)
+            live = [row for row in live if row["status"] in LIVE]
         for row in live if wish in ("cancel", "resume") else ():
             stripe.change(row, {"cancel_at_period_end": wish == "cancel"})
     except Invalid as refusal:
@@ -110,6 +114,7 @@ def _portal(stripe: LocalStripe, session: Json, given: Json) -> Page:
         _button("do", "card", "Pay what is open with a card that works"),
         _button("do", "cancel", "Cancel at the end of the period"),
         _button("do", "resume", "Do not cancel"),
+        _button("do", "month", "Let the paid month pass"),
         _button("do", "back", "Back to the site"),
     )
     lists = f"<h2>Subscription</h2><ul>{rows}</ul><h2>Invoices</h2><ul>{invoices}</ul>"
