@@ -14,8 +14,6 @@ import httpx
 from voicecloud_client.errors import DamagedFile
 from voicecloud_client.transport import Progress, Transport, error_of, pause, unreachable, wait_of
 
-_BLOCK_BYTES = 256 * 1024
-
 
 def download(wire: Transport, path: str, target: Path, *, sha256: str = "", progress: Progress | None = None) -> Path:
     """Save what is at ``path`` as ``target``, replacing it, and return that.
@@ -81,7 +79,7 @@ def _write(answer: httpx.Response, file: IO[bytes], progress: Progress | None) -
         file.truncate()
     length = answer.headers.get("Content-Length", "")
     size = file.tell() + int(length) if length.isdigit() else 0
-    for block in answer.iter_raw(_BLOCK_BYTES):
+    for block in answer.iter_raw():
         file.write(block)
         if progress is not None:
             progress(file.tell(), size)

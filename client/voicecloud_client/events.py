@@ -26,7 +26,7 @@ def events(wire: Transport, path: str, *, one: bool) -> Iterator[Job | None]:
     failures = 0
     while True:
         try:
-            limits = httpx.Timeout(wire.timeout, read=_SILENCE_SECONDS)
+            limits = httpx.Timeout(**{**wire.timeout.as_dict(), "read": _SILENCE_SECONDS})
             with wire.http.stream("GET", path, timeout=limits, headers=_STREAM) as answer:
                 if not answer.is_success:
                     answer.read()
