@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def test_from_a_key_to_a_converted_file(stack: Stack, shell: Shell, tmp_path: Pa
     assert "Ada Lovelace" in why
     assert "--agree" in why
     consent = shell.lines("voices", "consent", "Ada", "--name", "Ada Lovelace", "--until", "2099-12-31", "--agree")[0]
-    assert (consent["full_name"], consent["expires_at"][:4]) == ("Ada Lovelace", "2100")
+    assert (consent["full_name"], consent["expires_at"][:4]) == ("Ada Lovelace", "2099")
     model = shell.lines("train", "Ada", "--instant")[0]
     assert (model["status"], model["active"]) == ("done", True)
 
@@ -117,7 +117,7 @@ def test_from_a_key_to_a_converted_file(stack: Stack, shell: Shell, tmp_path: Pa
     assert (tmp_path / downloaded[0]["saved"]).read_bytes()[:4] == b"fLaC"
     used = {meter["meter"]: meter for meter in shell.lines("usage")[0]["meters"]}
     assert used["convert_seconds"]["used"] >= 2
-    assert "convert" in shell.run("usage")[0].lower()
+    assert "conversion" in shell.run("usage")[0]
     voice = shell.lines("voices", "list")[0]
     assert (voice["has_consent"], voice["active_model"]) == (True, model["id"])
     _, asked = shell.run("voices", "delete", "Ada", status=1)
@@ -152,17 +152,24 @@ def test_ctrl_c_says_how_to_come_back_and_the_job_can_be_cancelled(
     job = stack.django(WAITING, name=request.node.name[:60])
     here, there = pty.openpty()
     process = shell.start("jobs", "watch", job, stderr=there)
-    shown = os.read(here, 4096).decode()  # the first drawing of the bar
-    assert "Waiting" in shown
+    _read_until(here, "Waiting")  # the bar
     process.send_signal(signal.SIGINT)
     assert process.wait(SECONDS) == 130
-    time.sleep(0.1)
-    assert f"voicecloud jobs watch {job}" in os.read(here, 4096).decode()
+    _read_until(here, f"voicecloud jobs watch {job}")
     os.close(here)
     os.close(there)
     assert shell.lines("jobs", "cancel", job)[0]["status"] == "cancelled"
     assert "cancelled" in shell.run("jobs", "show", job)[0]
     assert shell.run("jobs", "watch", job, status=1)[1].startswith("Waiting: ")
+
+
+def _read_until(terminal: int, words: str) -> str:
+    """Read from a terminal until these words have come."""
+    seen = ""
+    while words not in seen:
+        assert select.select([terminal], [], [], SECONDS)[0], seen
+        seen += os.read(terminal, 4096).decode()
+    return seen
 
 
 def test_wrong_usage_is_told(tmp_path: Path) -> None:
