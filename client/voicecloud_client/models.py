@@ -20,6 +20,7 @@ class Voice:
     created_at: datetime
     has_consent: bool  # Whether a consent is in force: without one nothing is trained or made
     active_model: UUID | None  # The model that conversions use
+    locked: bool  # Whether the plan does not hold it: nothing new is made with it then
     recordings: int
     usable_seconds: float  # The length of all takes that a training would use
 
@@ -171,6 +172,7 @@ class Conversion:
     status: str  # Of its job: queued, running, done, failed, cancelled
     progress: float  # 0 to 1
     message: str  # For people: why it failed, what was resumed
+    kept: bool  # Whether its files are kept for ever
     result: UUID | None  # The artifact to download, once there is one and until it expires
     created_at: datetime
 

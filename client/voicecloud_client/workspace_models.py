@@ -71,11 +71,23 @@ class Meter:
 
 
 @dataclass(frozen=True)
+class Held:
+    """What there is of a thing that a plan limits by number; null is any amount."""
+
+    meter: str
+    name: str
+    unit: str
+    held: int
+    limit: int | None
+
+
+@dataclass(frozen=True)
 class Usage:
     """The workspace's plan and what is used of it."""
 
     plan: str
-    meters: list[Meter]
+    meters: list[Meter]  # What is used up in a period
+    holdings: list[Held]  # What is there now
 
 
 @dataclass(frozen=True)

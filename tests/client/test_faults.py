@@ -21,7 +21,7 @@ JOB = {
 }  # fmt: skip
 VOICE = {
     "id": JOB["id"], "name": "Ada", "description": "", "created_at": JOB["created_at"], "has_consent": False,
-    "active_model": None, "recordings": 0, "usable_seconds": 0.0,
+    "active_model": None, "locked": False, "recordings": 0, "usable_seconds": 0.0,
 }  # fmt: skip
 SOUND = bytes(range(256)) * 40
 HASH = hashlib.sha256(SOUND).hexdigest()

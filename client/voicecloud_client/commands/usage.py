@@ -14,7 +14,7 @@ def add(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 
 def usage(context: Context) -> int:
-    """Show the meters of the current period."""
+    """Show the meters of the current period, and what is held."""
     found = context.client.usage.get()
     if context.screen.as_json:
         context.screen.show(found)
@@ -33,4 +33,8 @@ def usage(context: Context) -> int:
     ]
     heads = ("meter", "used", "set aside", "left", "unit", "until")
     context.screen.table(found.meters, heads, rows, "The plan has no meters.")
+    holdings = [
+        (each.name, each.held, "any" if each.limit is None else each.limit, each.unit) for each in found.holdings
+    ]
+    context.screen.table(found.holdings, ("held", "now", "at most", "unit"), holdings, "The plan limits nothing else.")
     return 0

@@ -68,7 +68,7 @@ def list_voices(context: Context) -> int:
             each.name,
             each.id,
             "yes" if each.has_consent else "no",
-            "yes" if each.active_model else "no",
+            "locked" if each.locked else "yes" if each.active_model else "no",
             f"{each.usable_seconds:.0f} s",
         )
         for each in voices

@@ -39,6 +39,10 @@ class Voices(Noun):
         """Delete a voice with everything made from it."""
         self._wire.send("DELETE", at("voices", voice))
 
+    def choose(self, voice: Code) -> Voice:
+        """Keep a voice usable instead of another, where a smaller plan does not hold all of them."""
+        return self._wire.json(Voice, "POST", at("voices", voice, "choose"))
+
     def preflight(self, voice: Code) -> Preflight:
         """Return what a voice's takes promise before a training."""
         return self._wire.json(Preflight, "GET", at("voices", voice, "preflight"))

@@ -103,6 +103,10 @@ class Conversions(Noun):
         body = given(voice=voice, options=given(options))
         return self._wire.json(Conversion, "POST", at("conversions", conversion, "again"), body=body)
 
+    def change(self, conversion: Code, *, kept: bool) -> Conversion:
+        """Keep a conversion's files for ever, or let them expire again."""
+        return self._wire.json(Conversion, "PATCH", at("conversions", conversion), body=given(kept=kept))
+
     def delete(self, conversion: Code) -> None:
         """Delete a conversion with its files."""
         self._wire.send("DELETE", at("conversions", conversion))
