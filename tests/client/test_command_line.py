@@ -120,8 +120,7 @@ def test_from_a_key_to_a_converted_file(stack: Stack, shell: Shell, tmp_path: Pa
     assert "conversion" in shell.run("usage")[0]
     voice = shell.lines("voices", "list")[0]
     assert (voice["has_consent"], voice["active_model"]) == (True, model["id"])
-    _, asked = shell.run("voices", "delete", "Ada", status=1)
-    assert "--yes" in asked
+    assert "--yes" in shell.run("voices", "delete", "Ada", status=1)[1]
     shell.run("voices", "delete", "Ada", "--yes")
     assert shell.run("voices", "list")[0] == "There is no voice yet.\n"
 
