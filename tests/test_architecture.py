@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,15 @@ def test_the_web_process_loads_no_engine() -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""
+
+
+def test_the_client_and_the_site_know_nothing_of_each_other() -> None:
+    own = re.compile(r"^\s*(?:from|import) (?:apps|ml|voicecloud|django)\b(?!_client)", re.MULTILINE)
+    paths = list((ROOT / "client").rglob("*.py"))
+    assert len(paths) > 20
+    assert [path for path in paths if own.search(path.read_text())] == []
+    for folder in ("apps", "ml", "voicecloud"):
+        assert [path for path in (ROOT / folder).rglob("*.py") if "voicecloud_client" in path.read_text()] == []
 
 
 def test_nobody_imports_the_wiring() -> None:
