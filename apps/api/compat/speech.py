@@ -118,6 +118,7 @@ def _answer(request: ApiRequest, wish: Wish, conversion: Conversion, job: Job | 
             f"history item {conversion.code}."
         )
         raise No(message, status=400, word="still_converting", headers=item)
+    conversion.job = job
     if job.status != Status.DONE:
         word = "conversion_cancelled" if job.status == Status.CANCELLED else "conversion_failed"
         raise No(job.message, status=500 if job.error_id else 400, word=word, headers=item)
