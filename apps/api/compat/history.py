@@ -69,7 +69,7 @@ def detail(request: ApiRequest, code: str) -> Any:
     return answer(shown(conversion_of(request, code)))
 
 
-@call("editor")
+@call("admin")
 def delete(request: ApiRequest, code: str) -> Any:
     """Delete a conversion with its files."""
     services.delete_conversion(conversion=conversion_of(request, code), user=request.caller.user)

@@ -42,7 +42,7 @@ class Wish:
 @call("editor")
 async def convert(request: ApiRequest, voice: str) -> Any:
     """Convert a sound into a voice and answer the result; who hangs up before its end cancels the conversion."""
-    patience = waiting.Patience()
+    patience = waiting.Patience(waiting.CALL_SECONDS)
     wish = await sync_to_async(_wish)(request, voice)
     if not await waiting.until_ready(wish.voice, request.caller.user, patience):
         message = f"“{wish.voice.name}” is still being made; ask again in some seconds."

@@ -176,7 +176,7 @@ def sample_audio(request: ApiRequest, voice: str, sample: str) -> Any:
     return formats.stored(request, row.file, content_type=row.content_type, name=row.name, size=row.size)
 
 
-@call("editor")
+@call("admin")
 def sample_delete(request: ApiRequest, voice: str, sample: str) -> Any:
     """Delete a file that a voice was made of."""
     recordings.delete_recording(recording=sample_of(request, voice, sample), user=request.caller.user)

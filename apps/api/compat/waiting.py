@@ -31,7 +31,7 @@ CALL_SECONDS = 220.0
 class Patience:
     """How long a request may still wait."""
 
-    def __init__(self, seconds: float = CALL_SECONDS) -> None:
+    def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds
 
     @property
@@ -67,25 +67,34 @@ def _look(pk: int) -> Job:
 @asynccontextmanager
 async def _news_of(job: Job) -> AsyncIterator[Callable[[float], Awaitable[None]]]:
     """Give a function: seconds -> returns when the job is said to have changed, at the latest then."""
-    layer = get_channel_layer()
-    group, channel = group_of(job.workspace_id), await layer.new_channel()
+    layer, group, changed = get_channel_layer(), group_of(job.workspace_id), asyncio.Event()
     try:
+        channel = await layer.new_channel()
         await layer.group_add(group, channel)
     except (RedisError, OSError):
         yield asyncio.sleep
         return
 
+    async def listen() -> None:
+        # One task for the whole wait: a channel is gone once somebody who listens to it is cancelled.
+        while True:
+            if (await layer.receive(channel)).get("job") == job.pk:
+                changed.set()
+
     async def news(seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while (await layer.receive(channel)).get("job") != job.pk:
-                    pass
+                await changed.wait()
+        changed.clear()
 
+    listening = asyncio.create_task(listen())
     try:
         yield news
     finally:
+        listening.cancel()
         with suppress(RedisError, OSError):
             await layer.group_discard(group, channel)
+        await asyncio.wait([listening])
 
 
 async def until_ready(voice: Voice, user: User, patience: Patience) -> bool:
