@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
@@ -116,6 +117,16 @@ def test_a_conversion_that_takes_too_long_goes_on_and_is_in_the_history(acme: An
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_conversion_that_fails_says_why(acme: Any, alice: Any, token: str) -> None:
+    held = fill(acme, alice)
+    answer = convert(held["voice"], token)  # by weights that are none
+    job = Conversion.objects.get(code=answer["history-item-id"]).job
+    assert job.status == "failed"
+    said = {"status": "conversion_failed", "message": job.message}
+    assert (answer.status_code, answer.json()["detail"]) == (500 if job.error_id else 400, said)
+
+
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("impatient")
 def test_a_voice_that_is_still_being_made_is_told_to_be_asked_again(acme: Any, alice: Any, token: str) -> None:
     voice = fill(acme, alice)["voice"]
@@ -185,6 +196,7 @@ async def test_a_wait_works_while_redis_is_away(acme: Any, settings: Any, monkey
     monkeypatch.setattr(waiting, "LOOK_EVERY_SECONDS", 0.1)
     job = await Job.objects.acreate(workspace=acme, kind="conversion", title="x", task="none", queue="gpu")
     assert await waiting.until_ended(job, waiting.Patience(0.3)) is None
+    assert await sync_to_async(lambda: connection.connection) is None  # whoever waits holds no connection
     await Job.objects.filter(pk=job.pk).adelete()
     with pytest.raises(No, match="deleted"):
         await waiting.until_ended(job, waiting.Patience(0.3))

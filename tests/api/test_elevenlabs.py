@@ -8,6 +8,7 @@ import json
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from elevenlabs.errors import UnprocessableEntityError
 
 from apps.api.compat.formats import OUTPUTS
 from tests.api.keyring import Keys, generated, new_workspace, recorded
-from tests.sounds import wav_bytes
+from tests.sounds import speech, wav_bytes
 from tests.stack import Stack
 
 ONCE: RequestOptions = {"max_retries": 0}  # what is refused here stays refused
@@ -376,6 +377,20 @@ def test_who_hangs_up_cancels_the_conversion(stack: Stack, keys: Keys, ada: str,
         )
     stack.wait_until(lambda: stack.django(newest)[0] > before, seconds=20)
     stack.wait_until(lambda: stack.django(newest)[1] == "cancelled", seconds=20)
+
+
+def test_requests_that_wait_hold_nobody_up(stack: Stack, client: ElevenLabs, keys: Keys, ada: str) -> None:
+    sounds = [wav_bytes(speech(2.0, rate=16_000, seed=100 + number), 16_000) for number in range(16)]
+    with ThreadPoolExecutor(len(sounds)) as pool:
+        made = [pool.submit(changed, client, ada, sound, output_format="pcm_16000") for sound in sounds]
+        took = []
+        while not all(one.done() for one in made):
+            begun = time.monotonic()
+            httpx.get(f"{stack.url}/v1/models", headers={"xi-api-key": keys.read}, timeout=30).raise_for_status()
+            took.append(time.monotonic() - begun)
+            time.sleep(0.1)
+        assert {len(one.result()) for one in made} == {64_000}
+    assert len(took) > 5 and sorted(took)[len(took) // 2] < 1.0
 
 
 # --- models, user, history --------------------------------------------------------------------------------------------
