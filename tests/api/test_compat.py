@@ -196,7 +196,7 @@ async def test_a_wait_works_while_redis_is_away(acme: Any, settings: Any, monkey
     monkeypatch.setattr(waiting, "LOOK_EVERY_SECONDS", 0.1)
     job = await Job.objects.acreate(workspace=acme, kind="conversion", title="x", task="none", queue="gpu")
     assert await waiting.until_ended(job, waiting.Patience(0.3)) is None
-    assert await sync_to_async(lambda: connection.connection) is None  # whoever waits holds no connection
+    assert await sync_to_async(lambda: connection.connection)() is None  # whoever waits holds no connection
     await Job.objects.filter(pk=job.pk).adelete()
     with pytest.raises(No, match="deleted"):
         await waiting.until_ended(job, waiting.Patience(0.3))

@@ -6,7 +6,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from tests.api.keyring import Keys, new_workspace
+from tests.api.sdk.keyring import Keys, new_workspace
 from tests.stack import Stack
 
 
