@@ -129,10 +129,27 @@ def test_nothing_opens_without_a_key(
     name: str, method: str, held: dict[str, Any], alice: Any, client_of: Callable[[Any], Client]
 ) -> None:
     for client in (Client(), client_of(alice)):
-        for token in (None, "vc_wrong"):
-            answer = ask(client, name, method, held, token)
-            assert answer.status_code == 401, answer.status_code
-            assert not answer.cookies
+        answer = ask(client, name, method, held, None)
+        assert answer.status_code == 401, answer.status_code
+        assert not answer.cookies
+
+
+def test_an_unknown_key_opens_nothing(held: dict[str, Any]) -> None:
+    answer = ask(Client(), "voice", "GET", held, "vc_wrong")
+    assert (answer.status_code, answer.json()["detail"]["status"]) == (401, "invalid_api_key")
+
+
+@pytest.mark.parametrize(("name", "cost"), [("voices", "cheap"), ("voice-edit", "dear"), ("change", "dear")])
+def test_requests_are_limited_and_told_how_many_are_left(
+    name: str, cost: str, held: dict[str, Any], acme: Any, alice: Any, settings: Any
+) -> None:
+    settings.API_RATE_PER_KEY, settings.API_RATE_DEAR = (2, 0) if cost == "cheap" else (0, 2)
+    token, method = token_of(acme, alice, "create"), next(iter(TABLE[name]))
+    left = [ask(Client(), name, method, held, token)["RateLimit-Remaining"] for _ in range(2)]
+    assert left == ["1", "0"]
+    answer = ask(Client(), name, method, held, token)
+    assert (answer.status_code, answer.json()["detail"]["status"]) == (429, "too_many_requests")
+    assert int(answer["Retry-After"]) > 0
 
 
 @pytest.mark.parametrize("name", TABLE)

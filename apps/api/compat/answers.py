@@ -42,10 +42,9 @@ class No(Refused):
     def __init__(
         self, message: str, *, status: int, word: str = "", field: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(message, status=status)
+        super().__init__(message, status=status, headers=headers)
         self.word = word or _WORDS[status]
         self.field = field
-        self.headers = dict(headers or {})
 
 
 def speaks_openai(request: HttpRequest) -> bool:
@@ -64,7 +63,7 @@ def no_to(request: HttpRequest, refused: Refused) -> JsonResponse:
     """Return the answer to an expected no, as the asker's SDK reads it."""
     about_speech = request.path.startswith("/v1/audio/")
     answer = to_openai(refused) if about_speech or speaks_openai(request) else to_elevenlabs(refused)
-    for name, value in getattr(refused, "headers", {}).items():
+    for name, value in refused.headers.items():
         answer[name] = value
     return answer
 

@@ -9,55 +9,70 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
+from apps.api import limits
 from apps.api.auth import ApiRequest, authenticate
 from apps.api.compat.answers import No, no_to
+from apps.api.limits import Route
 from apps.errors import Refused
 
 View = Callable[..., Any]
 NO_RIGHT = "This needs a key whose scope and owner allow what the role {role} may."
 
 
-def enter(request: HttpRequest, role: str) -> None:
-    """Let the request in as the caller behind its key. Raises Refused: 401 unknown, 403 the key may less.
+def enter(request: HttpRequest, role: str, cost: Route) -> dict[str, str]:
+    """Let the request in as the caller behind its key and return the headers about its limits.
 
-    Every view of the compatible APIs comes through here: what counts or limits requests belongs here too.
+    Every view of the compatible APIs comes through here. Raises Refused: 401 unknown, 403 it may less, 429 too often.
     """
     caller = authenticate(request)
+    headers = limits.enforce(caller, cost).headers
     if not caller.may(role):
-        raise No(NO_RIGHT.format(role=role), status=403, word="missing_permissions")
+        raise No(NO_RIGHT.format(role=role), status=403, word="missing_permissions", headers=headers)
     request.caller = caller  # type: ignore[attr-defined]  # from here on it is an ApiRequest
+    return headers
 
 
-def call(role: str) -> Callable[[View], View]:
-    """Let keys that may do what ``role`` may through to the view, and answer each no as the asker's SDK reads it."""
+def call(role: str, cost: Route = Route.CHEAP) -> Callable[[View], View]:
+    """Let keys that may do what ``role`` may through to the view, and answer each no as the asker's SDK reads it.
+
+    ``cost`` is what the rate limits count the request as.
+    """
 
     def decorate(view: View) -> View:
         if iscoroutinefunction(view):
 
             @wraps(view)
             async def answered_later(request: HttpRequest, **kwargs: Any) -> Any:
+                headers: dict[str, str] = {}
                 try:
-                    await sync_to_async(enter)(request, role)
-                    return await view(request, **kwargs)
+                    headers = await sync_to_async(enter)(request, role, cost)
+                    return _with(headers, await view(request, **kwargs))
                 except Refused as refused:
-                    return no_to(request, refused)
+                    return _with(headers, no_to(request, refused))
 
             return answered_later
 
         @wraps(view)
         def answered(request: HttpRequest, **kwargs: Any) -> Any:
+            headers: dict[str, str] = {}
             try:
-                enter(request, role)
-                return view(request, **kwargs)
+                headers = enter(request, role, cost)
+                return _with(headers, view(request, **kwargs))
             except Refused as refused:
-                return no_to(request, refused)
+                return _with(headers, no_to(request, refused))
 
         return answered
 
     return decorate
+
+
+def _with(headers: dict[str, str], answer: HttpResponseBase) -> HttpResponseBase:
+    for name, value in headers.items():
+        answer.headers.setdefault(name, value)
+    return answer
 
 
 def address(**views: View) -> View:

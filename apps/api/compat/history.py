@@ -18,6 +18,7 @@ from apps.api.compat.answers import No
 from apps.api.compat.door import call, json_of, whole
 from apps.api.compat.lookup import answer, code_of, conversion_of
 from apps.api.compat.voices import CLONED
+from apps.api.limits import Route
 from apps.jobs.downloads import BLOCK_BYTES
 from apps.jobs.models import Artifact, Status
 from apps.studio import services
@@ -69,7 +70,7 @@ def detail(request: ApiRequest, code: str) -> Any:
     return answer(shown(conversion_of(request, code)))
 
 
-@call("admin")
+@call("admin", Route.NORMAL)
 def delete(request: ApiRequest, code: str) -> Any:
     """Delete a conversion with its files."""
     services.delete_conversion(conversion=conversion_of(request, code), user=request.caller.user)
@@ -82,7 +83,7 @@ def audio(request: ApiRequest, code: str) -> HttpResponseBase:
     return formats.sound(request, _result(conversion_of(request, code)))
 
 
-@call("viewer")
+@call("viewer", Route.NORMAL)
 def download(request: ApiRequest) -> HttpResponseBase:
     """Answer the sound of one conversion, or a ZIP file with those of several."""
     asked = json_of(request)

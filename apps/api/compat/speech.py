@@ -16,6 +16,7 @@ from apps.api.compat import formats, voice_settings, waiting
 from apps.api.compat.answers import No
 from apps.api.compat.door import call, whole, yes_or_no
 from apps.api.compat.lookup import voice_of
+from apps.api.limits import Route
 from apps.jobs.models import Job, Status
 from apps.jobs.services import cancel
 from apps.studio import services
@@ -39,7 +40,7 @@ class Wish:
     is_kept: bool  # in the history
 
 
-@call("editor")
+@call("editor", Route.DEAR)
 async def convert(request: ApiRequest, voice: str) -> Any:
     """Convert a sound into a voice and answer the result; who hangs up before its end cancels the conversion."""
     patience = waiting.Patience(waiting.CALL_SECONDS)

@@ -13,6 +13,7 @@ from apps.api.auth import ApiRequest
 from apps.api.compat.answers import No
 from apps.api.compat.door import call, json_of
 from apps.api.compat.lookup import answer, voice_of
+from apps.api.limits import Route
 from apps.studio.options import defaults
 from apps.studio.services import save_preset
 from apps.voices.models import Voice
@@ -97,7 +98,7 @@ def detail(request: ApiRequest, voice: str) -> Any:
     return answer(shown(options_of(voice_of(request, voice))))
 
 
-@call("editor")
+@call("editor", Route.NORMAL)
 def edit(request: ApiRequest, voice: str) -> Any:
     """Keep a voice's settings for all conversions by this API."""
     row = voice_of(request, voice)

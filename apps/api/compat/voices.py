@@ -15,6 +15,7 @@ from apps.api.compat import consents, formats, voice_settings, waiting
 from apps.api.compat.answers import No
 from apps.api.compat.door import call, whole
 from apps.api.compat.lookup import answer, code_of, sample_of, voice_of
+from apps.api.limits import Route
 from apps.errors import Refused
 from apps.voices.models import Recording, Voice, VoiceModel
 from apps.voices.services import recordings
@@ -93,14 +94,14 @@ def detail(request: ApiRequest, voice: str) -> Any:
     return answer(shown(voice_of(request, voice)))
 
 
-@call("admin")
+@call("admin", Route.NORMAL)
 def delete(request: ApiRequest, voice: str) -> Any:
     """Delete a voice with all that came of it."""
     services.delete_voice(voice=voice_of(request, voice), user=request.caller.user)
     return answer({"status": "ok"})
 
 
-@call("editor")
+@call("editor", Route.DEAR)
 def edit(request: ApiRequest, voice: str) -> Any:
     """Rename or describe a voice, and add files to what it may be trained on."""
     row = voice_of(request, voice)
@@ -110,7 +111,7 @@ def edit(request: ApiRequest, voice: str) -> Any:
     return answer({"status": "ok"})
 
 
-@call("editor")
+@call("editor", Route.DEAR)
 async def add(request: ApiRequest) -> Any:
     """Clone a voice from files at once, with the consent that the labels say."""
     user = request.caller.user
@@ -176,7 +177,7 @@ def sample_audio(request: ApiRequest, voice: str, sample: str) -> Any:
     return formats.stored(request, row.file, content_type=row.content_type, name=row.name, size=row.size)
 
 
-@call("admin")
+@call("admin", Route.NORMAL)
 def sample_delete(request: ApiRequest, voice: str, sample: str) -> Any:
     """Delete a file that a voice was made of."""
     recordings.delete_recording(recording=sample_of(request, voice, sample), user=request.caller.user)
