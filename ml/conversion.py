@@ -23,7 +23,9 @@ from ml.audio import BLOCK_SECONDS, Samples, blocks, describe, fit, read_span
 from ml.catalog import F0_METHODS, PRESETS, SCALES
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE
 from ml.converters.base import (
+    HIGHEST_BIT_RATE,
     HIGHEST_OUTPUT_RATE,
+    LOWEST_BIT_RATE,
     LOWEST_OUTPUT_RATE,
     OUTPUT_FORMATS,
     ConvertOptions,
@@ -78,7 +80,7 @@ def convert(
         report(0.93, "Writing the result")
         gain = finishing.gain(mixed, options.loudness)
         sound = finishing.finished(mixed, gain, loudest)
-        encoding.write(out, options.format, rate, channels, sound, options.tags)
+        encoding.write(out, options.format, rate, channels, sound, options.tags, options.bit_rate)
         report(0.97, "Measuring the result")
         with alone() as threads:
             result = _measure(heard, target, mixed, voice, embed, options, threads)
@@ -107,6 +109,8 @@ def check(options: ConvertOptions) -> None:
         raise EngineError("The scale must be “chromatic” or a key such as “C major” or “F# minor”.")
     if options.sample_rate and not LOWEST_OUTPUT_RATE <= options.sample_rate <= HIGHEST_OUTPUT_RATE:
         raise EngineError("The sample rate must be from 16000 to 48000 Hz.")
+    if options.bit_rate and not LOWEST_BIT_RATE <= options.bit_rate <= HIGHEST_BIT_RATE:
+        raise EngineError("The bit rate must be from 32000 to 192000 bit/s.")
     if options.loudness is not None and not -40.0 <= options.loudness <= -8.0:
         raise EngineError("The loudness must be from -40 to -8 LUFS.")
 

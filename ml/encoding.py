@@ -33,6 +33,7 @@ def write(
     channels: int,
     blocks: Iterable[Samples],
     tags: Mapping[str, str] | None = None,
+    bit_rate: int | None = None,
 ) -> None:
     """Writes successive blocks (n, channels) atomically to `out` as `kind`, one of `SUFFIXES`.
 
@@ -40,14 +41,15 @@ def write(
     format: some containers write their library's name as the encoder.
 
     WAV and FLAC hold every sample exactly; the lossy kinds hold the codec's own padding besides. Opus knows only
-    48, 24 and 16 kHz: other rates are stored at 48 kHz. Raises KeyError for an unknown kind.
+    48, 24 and 16 kHz: other rates are stored at 48 kHz. `bit_rate` in bit/s is that of a lossy kind; None is as
+    `_LOSSY` has it for two channels, half of it for one. Raises KeyError for an unknown kind.
     """
     written = TAGS | dict(tags or {}) | {"encoder": TAGS["encoder"]}
     with atomic(out) as part:
         if kind in _SOUNDFILE:
             _write_exact(part, kind, sample_rate, channels, blocks, written)
         else:
-            _write_lossy(part, kind, sample_rate, channels, blocks, written)
+            _write_lossy(part, kind, sample_rate, channels, blocks, written, bit_rate)
 
 
 def _write_exact(
@@ -63,15 +65,21 @@ def _write_exact(
 
 
 def _write_lossy(
-    path: Path, kind: str, sample_rate: int, channels: int, blocks: Iterable[Samples], tags: Mapping[str, str]
+    path: Path,
+    kind: str,
+    sample_rate: int,
+    channels: int,
+    blocks: Iterable[Samples],
+    tags: Mapping[str, str],
+    bit_rate: int | None,
 ) -> None:
-    container_name, codec, bit_rate, sample_format = _LOSSY[kind]
+    container_name, codec, usual, sample_format = _LOSSY[kind]
     layout = "mono" if channels == 1 else "stereo"
     stored = sample_rate if codec != "libopus" or sample_rate in (16_000, 24_000, 48_000) else 48_000
     with av.open(str(path), "w", format=container_name) as container:
         container.metadata.update(tags)
         stream: Any = container.add_stream(codec, rate=stored)
-        stream.layout, stream.bit_rate, stream.format = layout, bit_rate * channels // 2, sample_format
+        stream.layout, stream.bit_rate, stream.format = layout, bit_rate or usual * channels // 2, sample_format
         resampler = av.AudioResampler(format=sample_format, layout=layout, rate=stored)
         for block in blocks:
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block.T), format="fltp", layout=layout)

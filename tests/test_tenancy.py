@@ -180,8 +180,8 @@ def is_foreign(route: str) -> bool:
 
 
 def is_operation(name: str) -> bool:
-    """Say whether the address is one of the API's operations, which a key opens: tests/api/test_api_tenancy.py."""
-    return name.startswith("rest:v1:")
+    """Say whether the address is an operation of an API, which a key opens: tests/api/test_*_tenancy.py."""
+    return name.startswith(("rest:v1:", "compat:"))
 
 
 def without_a_row(resolver: URLResolver) -> set[str]:

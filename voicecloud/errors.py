@@ -20,9 +20,14 @@ CSRF = "This page was open for too long. Load it again and repeat what you did."
 STORAGE_AWAY = "The storage of files cannot be reached right now; try again in a minute."
 OUR_FAULT = "Something went wrong on our side. It has been logged; try again in a moment."
 
+# The compatible APIs, whose SDKs accept anything.
+FOR_PROGRAMS = ("/v1/", "/v2/")
+
 
 def wants_json(request: HttpRequest) -> bool:
-    """Say whether a program asks: it accepts JSON and no page."""
+    """Say whether a program asks: by an address for programs, or it accepts JSON and no page."""
+    if request.path.startswith(FOR_PROGRAMS):
+        return True
     accepted = request.headers.get("Accept", "")
     return "application/json" in accepted and "text/html" not in accepted
 

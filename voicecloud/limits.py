@@ -15,7 +15,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-FILES_COME_IN = ("/w/", problems.PREFIX)
+FILES_COME_IN = ("/w/", "/v1/", problems.PREFIX)
 SENTENCE = "This is more than the site takes in one request. Send fewer or smaller files."
 
 
@@ -26,7 +26,7 @@ class BodyTooLarge(Exception):
 class BodyLimit:
     """Ends a request with 413 once its body passes the limit: ``workspace`` bytes where files come in, else ``other``.
 
-    Files come in under /w/ and in the API.
+    Files come in under /w/ and in the APIs.
     """
 
     def __init__(self, app: App, *, workspace: int, other: int) -> None:

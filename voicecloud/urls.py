@@ -28,6 +28,7 @@ urlpatterns = [
     path("w/<slug:slug>/", include("apps.voices.urls")),
     path("w/<slug:slug>/", include("apps.studio.urls")),
     path("api/v1/", include("apps.api.rest_urls")),
+    path("", include("apps.api.compat.urls")),
     path("admin/staff/", include("apps.pages.staff_urls")),
     path("admin/", admin.site.urls),
 ]

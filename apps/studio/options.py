@@ -28,7 +28,7 @@ FORMATS = {
     "m4a": Format("M4A (AAC)", "m4a", "audio/mp4"),
 }
 SAMPLE_RATES = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-NOT_CHOSEN = {"seed", "tags"}  # ConvertOptions has them too, but they are no one's taste
+NOT_CHOSEN = {"seed", "tags", "bit_rate"}  # ConvertOptions has them too, but no form asks for them
 
 
 def defaults() -> dict[str, Any]:
@@ -53,6 +53,7 @@ def described(options: Mapping[str, Any]) -> dict[str, str]:
         "Autotune": _autotune(options),
         "Pitch method": F0_METHODS[options["f0_method"]].label,
         "Format": FORMATS[options["format"]].label,
+        "Bit rate": f"{options['bit_rate'] / 1000:g} kbit/s" if options.get("bit_rate") else "As its format has it",
         "Sample rate": f"{rate / 1000:g} kHz" if rate else "As the source",
         "Loudness": f"{loudness:g} LUFS" if loudness is not None else "As the source",
     }

@@ -19,6 +19,7 @@ Report = Callable[[float, str], None]
 
 OUTPUT_FORMATS = ("wav16", "wav24", "flac", "mp3", "ogg", "m4a")
 LOWEST_OUTPUT_RATE, HIGHEST_OUTPUT_RATE = 16_000, 48_000
+LOWEST_BIT_RATE, HIGHEST_BIT_RATE = 32_000, 192_000
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class ConvertOptions:
     lowest pitch of the result.
 
     `sample_rate` of the result, 16000..48000; None is the source's, held within that range. `loudness` of the result in
-    LUFS, or None for the source's. `tags` of the file: "title", "artist" and "comment".
+    LUFS, or None for the source's. `bit_rate` of a lossy format in bit/s, 32000..192000; None is as its format has it.
+    `tags` of the file: "title", "artist" and "comment".
     """
 
     pitch: float | Literal["auto"] = "auto"
@@ -106,6 +108,7 @@ class ConvertOptions:
     sample_rate: int | None = None
     format: str = "wav16"
     loudness: float | None = None
+    bit_rate: int | None = None
     seed: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
 

@@ -164,6 +164,7 @@ def test_stopping_leaves_nothing_behind(made: Made, tmp_path: Path) -> None:
         ConvertOptions(sample_rate=96_000),
         ConvertOptions(format="aiff"),
         ConvertOptions(loudness=0.0),
+        ConvertOptions(format="mp3", bit_rate=8_000),
         ConvertOptions(preset="best"),
         ConvertOptions(f0_method="guess"),
     ],

@@ -82,6 +82,24 @@ def test_blocks_of_any_size_are_encoded_whole(tmp_path: Path) -> None:
         assert 1.0 <= samples / rate < 1.12, kind
 
 
+@pytest.mark.parametrize(("kind", "rate", "bit_rate"), [("mp3", 44_100, 64_000), ("mp3", 22_050, 32_000)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_lossy_file_has_the_bit_rate_that_was_asked_for(
+    kind: str, rate: int, bit_rate: int, channels: int, tmp_path: Path
+) -> None:
+    wave = np.repeat(tone(2.0, rate=rate)[:, None], channels, axis=1)
+    encoding.write(tmp_path / "out", kind, rate, channels, [wave], bit_rate=bit_rate)
+    with av.open(str(tmp_path / "out")) as container:
+        assert (container.streams.audio[0].bit_rate, container.streams.audio[0].rate) == (bit_rate, rate)
+
+
+@pytest.mark.parametrize("bit_rate", [32_000, 192_000])
+def test_opus_keeps_near_the_bit_rate_that_was_asked_for(bit_rate: int, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal((5 * 48_000, 2)).astype(np.float32) * 0.1
+    encoding.write(tmp_path / "out", "ogg", 48_000, 2, [noise], bit_rate=bit_rate)
+    assert 8 * (tmp_path / "out").stat().st_size / 5.0 == pytest.approx(bit_rate, rel=0.2)
+
+
 def _read(path: Path) -> tuple[int, int]:
     with av.open(str(path)) as container:
         frames = [frame.samples for frame in container.decode(audio=0)]

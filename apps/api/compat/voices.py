@@ -1,0 +1,225 @@
+"""ElevenLabs' voices: listed, searched, cloned at once from files, renamed, deleted; and the files they are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.db.models import Q, QuerySet
+
+from apps.accounts.models import User
+from apps.api.auth import ApiRequest
+from apps.api.compat import consents, formats, voice_settings, waiting
+from apps.api.compat.answers import No
+from apps.api.compat.door import call, whole
+from apps.api.compat.lookup import answer, code_of, sample_of, voice_of
+from apps.api.limits import Route
+from apps.errors import Refused
+from apps.voices.models import Recording, Voice, VoiceModel
+from apps.voices.services import recordings
+from apps.voices.services import voices as services
+from apps.voices.services.consents import give_consent
+from ml.catalog import PRESETS
+
+CLONED, PROFESSIONAL = "cloned", "professional"
+# After so long the voice is answered although its model is not finished: it is by the time it is first used, or later.
+CLONE_SECONDS = 100.0
+_LONGEST_NAME, _LONGEST_DESCRIPTION = 80, 1000
+_SORTS = {"name": "name", "created_at_unix": "created_at"}
+
+
+@call("viewer")
+def every(request: ApiRequest) -> Any:
+    """Answer all voices of the workspace."""
+    return answer({"voices": [shown(voice) for voice in _rows(request)]})
+
+
+@call("viewer")
+def search(request: ApiRequest) -> Any:
+    """Answer a page of voices; the token of the next page is the id of the last voice of this one."""
+    asked = request.GET
+    size = whole(asked.get("page_size"), usual=10, least=1, most=100, field="query.page_size")
+    found = _filtered(request)
+    sort = asked.get("sort") or "name"
+    if sort not in _SORTS:
+        message = f"Voices can be sorted by {' or '.join(_SORTS)}."
+        raise No(message, status=422, word="enum", field="query.sort")
+    column, down = _SORTS[sort], asked.get("sort_direction") == "desc"
+    rows = found.order_by(*((f"-{column}", "-pk") if down else (column, "pk")))
+    token = asked.get("next_page_token")
+    if token:
+        last = request.caller.workspace.voices.filter(code=code_of(token)).first()
+        if last is None:
+            raise No("This page is no longer there; begin anew.", status=422, field="query.next_page_token")
+        than, value = "lt" if down else "gt", getattr(last, column)
+        rows = rows.filter(Q(**{f"{column}__{than}": value}) | Q(**{column: value, f"pk__{than}": last.pk}))
+    page = list(rows[: size + 1])
+    more, page = len(page) > size, page[:size]
+    token = str(page[-1].code) if more else None
+    voices = [shown(voice) for voice in page]
+    return answer({"voices": voices, "has_more": more, "total_count": found.count(), "next_page_token": token})
+
+
+def _filtered(request: ApiRequest) -> QuerySet[Voice]:
+    asked, rows = request.GET, _rows(request)
+    if text := asked.get("search"):
+        rows = rows.filter(Q(name__icontains=text) | Q(description__icontains=text))
+    if codes := asked.getlist("voice_ids"):
+        rows = rows.filter(code__in=map(code_of, codes))
+    if asked.get("voice_type") in ("community", "default", "saved"):
+        rows = rows.none()  # all voices here are the workspace's own
+    trained = Q(models__active=True, models__kind=VoiceModel.Kind.TRAINED)
+    match asked.get("category"):
+        case "professional":
+            rows = rows.filter(trained)
+        case "cloned":
+            rows = rows.exclude(pk__in=request.caller.workspace.voices.filter(trained))
+        case None | "":
+            pass
+        case _:
+            rows = rows.none()
+    return rows
+
+
+def _rows(request: ApiRequest) -> QuerySet[Voice]:
+    rows = request.caller.workspace.voices.select_related("workspace")
+    return rows.prefetch_related("recordings", "models", "conversion_presets")
+
+
+@call("viewer")
+def detail(request: ApiRequest, voice: str) -> Any:
+    """Answer one voice."""
+    return answer(shown(voice_of(request, voice)))
+
+
+@call("admin", Route.NORMAL)
+def delete(request: ApiRequest, voice: str) -> Any:
+    """Delete a voice with all that came of it."""
+    services.delete_voice(voice=voice_of(request, voice), user=request.caller.user)
+    return answer({"status": "ok"})
+
+
+@call("editor", Route.DEAR)
+def edit(request: ApiRequest, voice: str) -> Any:
+    """Rename or describe a voice, and add files to what it may be trained on."""
+    row = voice_of(request, voice)
+    name, description = _name(request), request.POST.get("description", row.description)
+    services.rename_voice(voice=row, name=name, description=_short(description))
+    _add_files(row, request.caller.user, _files(request))
+    return answer({"status": "ok"})
+
+
+@call("editor", Route.DEAR)
+async def add(request: ApiRequest) -> Any:
+    """Clone a voice from files at once, with the consent that the labels say."""
+    user = request.caller.user
+    voice = await sync_to_async(_create)(request)
+    try:
+        await waiting.until_ready(voice, user, waiting.Patience(CLONE_SECONDS))
+    except Refused:
+        # No voice can be made of these files, so none is left behind.
+        await sync_to_async(services.delete_voice)(voice=voice, user=user)
+        raise
+    return answer({"voice_id": str(voice.code), "requires_verification": False})
+
+
+def _create(request: ApiRequest) -> Voice:
+    workspace, user = request.caller.workspace, request.caller.user
+    name, files = _name(request), _files(request)
+    if not files:
+        raise No("Send at least one file.", status=422, word="missing", field="body.files")
+    terms = consents.terms_of(consents.labels_of(request.POST.get("labels")), voice=name, workspace=workspace)
+    description = _short(request.POST.get("description", ""))
+    voice = services.create_voice(workspace=workspace, user=user, name=name, description=description)
+    try:
+        give_consent(voice=voice, user=user, terms=terms)
+        _add_files(voice, user, files)
+    except Refused:
+        services.delete_voice(voice=voice, user=user)
+        raise
+    return voice
+
+
+def _add_files(voice: Voice, user: User, files: list[TemporaryUploadedFile]) -> None:
+    for file in files:
+        path = Path(file.temporary_file_path())
+        recordings.add_recording(voice=voice, user=user, path=path, name=file.name or "")
+
+
+def _files(request: ApiRequest) -> list[TemporaryUploadedFile]:
+    files = request.FILES.getlist("files")
+    return [file for file in files if isinstance(file, TemporaryUploadedFile)]
+
+
+def _name(request: ApiRequest) -> str:
+    name = request.POST.get("name", "").strip()
+    if not name:
+        raise No("Say what the voice is called.", status=422, word="missing", field="body.name")
+    if len(name) > _LONGEST_NAME:
+        message = f"A name has at most {_LONGEST_NAME} characters."
+        raise No(message, status=422, word="string_too_long", field="body.name")
+    return name
+
+
+def _short(description: str) -> str:
+    if len(description) > _LONGEST_DESCRIPTION:
+        message = f"A description has at most {_LONGEST_DESCRIPTION} characters."
+        raise No(message, status=422, word="string_too_long", field="body.description")
+    return description
+
+
+@call("viewer")
+def sample_audio(request: ApiRequest, voice: str, sample: str) -> Any:
+    """Answer a file that a voice was made of, as received."""
+    row = sample_of(request, voice, sample)
+    return formats.stored(request, row.file, content_type=row.content_type, name=row.name, size=row.size)
+
+
+@call("admin", Route.NORMAL)
+def sample_delete(request: ApiRequest, voice: str, sample: str) -> Any:
+    """Delete a file that a voice was made of."""
+    recordings.delete_recording(recording=sample_of(request, voice, sample), user=request.caller.user)
+    return answer({"status": "ok"})
+
+
+def shown(voice: Voice) -> dict[str, Any]:
+    """Return a voice as ElevenLabs' clients read it."""
+    active = next((model for model in voice.models.all() if model.active), None)
+    trained = active is not None and active.kind == VoiceModel.Kind.TRAINED
+    models = [voice_settings.model_of(preset) for preset in PRESETS]
+    return {
+        "voice_id": str(voice.code),
+        "name": voice.name,
+        "samples": [_sample(recording) for recording in voice.recordings.all()],
+        "category": PROFESSIONAL if trained else CLONED,
+        "fine_tuning": {
+            "is_allowed_to_fine_tune": True,
+            "state": dict.fromkeys(models, "fine_tuned") if trained else {},
+        },
+        "labels": {},
+        "description": voice.description,
+        "preview_url": None,
+        "available_for_tiers": [],
+        "settings": voice_settings.shown(voice_settings.options_of(voice)),
+        "sharing": None,
+        "high_quality_base_model_ids": models,
+        "verified_languages": [],
+        "permission_on_resource": None,
+        "is_owner": True,
+        "is_legacy": False,
+        "is_mixed": False,
+        "created_at_unix": int(voice.created_at.timestamp()),
+    }
+
+
+def _sample(recording: Recording) -> dict[str, Any]:
+    return {
+        "sample_id": str(recording.code),
+        "file_name": recording.name,
+        "mime_type": recording.content_type,
+        "size_bytes": recording.size,
+        "hash": recording.sha256,
+        "duration_secs": recording.duration,
+    }

@@ -1,0 +1,127 @@
+"""Waits for jobs: a request of the compatible APIs ends with its sound, not with the promise of one.
+
+While it waits it holds neither a database connection nor a worker, and looks at the row when the job is said to have
+changed, or every few seconds where that message was lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
+from django.db import connection, transaction
+from redis.exceptions import RedisError
+
+from apps.accounts.models import User
+from apps.api.compat.answers import No
+from apps.jobs.events import group_of
+from apps.jobs.models import UNFINISHED, Job
+from apps.voices.models import Voice
+from apps.voices.services import training
+
+LOOK_EVERY_SECONDS = 2.0
+# Their SDKs give up after 240 s.
+CALL_SECONDS = 220.0
+
+
+class Patience:
+    """How long a request may still wait."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds; 0 when it is over."""
+        return max(0.0, self._until - time.monotonic())
+
+
+async def until_ended(job: Job, patience: Patience) -> Job | None:
+    """Return the job's row once it has ended, or None when it has not within the caller's patience.
+
+    Raises No (404) when the row is gone: somebody deleted what was being made.
+    """
+    async with _news_of(job) as news:
+        while True:
+            row = await sync_to_async(_look)(job.pk)
+            if row.is_finished:
+                return row
+            if not patience.left:
+                return None
+            await news(min(patience.left, LOOK_EVERY_SECONDS))
+
+
+def _look(pk: int) -> Job:
+    row = Job.objects.filter(pk=pk).first()
+    if not connection.in_atomic_block:
+        connection.close()  # others need it more than a request that waits
+    if row is None:
+        raise No("What was being made was deleted meanwhile.", status=404)
+    return row
+
+
+@asynccontextmanager
+async def _news_of(job: Job) -> AsyncIterator[Callable[[float], Awaitable[None]]]:
+    """Give a function: seconds -> returns when the job is said to have changed, at the latest then."""
+    layer, group, changed = get_channel_layer(), group_of(job.workspace_id), asyncio.Event()
+    try:
+        channel = await layer.new_channel()
+        await layer.group_add(group, channel)
+    except (RedisError, OSError):
+        yield asyncio.sleep
+        return
+
+    async def listen() -> None:
+        # One task for the whole wait: a channel is gone once somebody who listens to it is cancelled.
+        while True:
+            if (await layer.receive(channel)).get("job") == job.pk:
+                changed.set()
+
+    async def news(seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await changed.wait()
+        changed.clear()
+
+    listening = asyncio.create_task(listen())
+    try:
+        yield news
+    finally:
+        listening.cancel()
+        with suppress(RedisError, OSError):
+            await layer.group_discard(group, channel)
+        await asyncio.wait([listening])
+
+
+async def until_ready(voice: Voice, user: User, patience: Patience) -> bool:
+    """Say whether the voice has a model to convert with within the caller's patience; it gets an instant one if none.
+
+    Raises Refused: 403 without a consent in force, 409 with too little to make a voice of, or when it failed.
+    """
+    while (job := await sync_to_async(_next_step)(voice, user)) is not None:
+        if await until_ended(job, patience) is None:
+            return False
+    return True
+
+
+def _next_step(voice: Voice, user: User) -> Job | None:
+    """Return the job to wait for before the voice can be used, submitting it when that is what is missing."""
+    with transaction.atomic():
+        # Locked, so that two requests at once make one model.
+        locked = Voice.objects.select_for_update().filter(pk=voice.pk).select_related("workspace").first()
+        if locked is None:
+            raise No("The voice was deleted meanwhile.", status=404, word="voice_not_found")
+        if locked.active_model is not None:
+            return None
+        newest = locked.models.select_related("job").first()
+        if newest is not None and newest.job.status in UNFINISHED:
+            return newest.job
+        if newest is not None:
+            why = "has no active model; activate one" if newest.file else f"has no model: {newest.job.message}"
+            raise No(f"“{locked.name}” {why}", status=400, word="voice_not_ready")
+        listening = Job.objects.filter(recording__voice=locked, status__in=UNFINISHED).first()
+        return listening or training.make_instant(voice=locked, user=user).job

@@ -1,0 +1,262 @@
+"""What the compatible APIs do when work takes long, is gone or fails, and how a no reads to each SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test import Client, RequestFactory
+from django.utils import timezone
+
+from apps.accounts import keys
+from apps.api.compat import consents, waiting
+from apps.api.compat.answers import No, no_to
+from apps.api.compat.voices import shown
+from apps.billing.errors import QuotaExceeded
+from apps.errors import Refused
+from apps.jobs.models import Job, Status
+from apps.jobs.services import end
+from apps.studio.models import Conversion
+from apps.voices.models import Voice, VoiceModel
+from tests.holdings import fill
+from tests.sounds import tone, wav_bytes
+
+QUOTA = QuotaExceeded("This takes 5 s, and 2 s are left.", meter="convert_seconds", wanted=5, left=2)
+
+
+def answered(refused: Refused, path: str = "/v1/voices", **headers: str) -> tuple[int, Any]:
+    request = RequestFactory().get(path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    answer = no_to(request, refused)
+    return answer.status_code, json.loads(answer.content)
+
+
+@pytest.mark.parametrize(
+    ("refused", "status", "word"),
+    [
+        (QUOTA, 401, "quota_exceeded"),
+        (Refused("There is one already.", status=409), 400, "conflict"),
+        (Refused("Too large.", status=413), 413, "file_too_large"),
+        (Refused("Slower.", status=429), 429, "too_many_requests"),
+        (Refused("Full.", status=503), 503, "service_unavailable"),
+        (Refused("Odd.", status=418), 418, "refused"),
+        (No("Wait.", status=409, word="voice_not_ready"), 409, "voice_not_ready"),
+    ],
+)
+def test_a_no_reads_as_elevenlabs_says_it(refused: Refused, status: int, word: str) -> None:
+    said = {"detail": {"status": word, "message": refused.message}}
+    assert answered(refused, xi_api_key="vc_1") == (status, said) == answered(refused)
+
+
+@pytest.mark.parametrize(
+    ("refused", "status", "kind", "code"),
+    [
+        (QUOTA, 429, "insufficient_quota", "insufficient_quota"),
+        (Refused("Slower.", status=429), 429, "rate_limit_exceeded", "rate_limit_exceeded"),
+        (Refused("No.", status=403), 403, "invalid_request_error", None),
+        (Refused("Full.", status=503), 503, "server_error", None),
+    ],
+)
+def test_a_no_reads_as_openai_says_it(refused: Refused, status: int, kind: str, code: str | None) -> None:
+    said = {"error": {"message": refused.message, "type": kind, "param": None, "code": code}}
+    assert answered(refused, Authorization="Bearer vc_1") == (status, said)
+    assert answered(refused, path="/v1/audio/speech", xi_api_key="vc_1") == (status, said)
+    assert answered(refused, X_Stainless_Lang="python") == (status, said)
+    assert answered(refused, Authorization="Bearer vc_1", xi_api_key="vc_1")[1].keys() == {"detail"}
+
+
+def test_what_waits_in_the_answer_of_a_no_is_sent() -> None:
+    request = RequestFactory().get("/v1/voices")
+    assert no_to(request, No("Wait.", status=409, headers={"Retry-After": "5"}))["Retry-After"] == "5"
+    bearer = RequestFactory().get("/v1/models", headers={"Authorization": "Bearer vc_1"})
+    assert no_to(bearer, QUOTA)["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize("text", [None, "", "null", '"Ellipsis"', "[1]", "{", "{}"])
+def test_labels_that_are_none_are_no_consent(text: str | None) -> None:
+    assert consents.labels_of(text) == {}
+
+
+@pytest.fixture
+def token(acme: Any, bob: Any) -> str:
+    """A key of Bob's."""
+    return keys.issue(membership=acme.memberships.get(user=bob), name="CI", scope="create")[1]
+
+
+def convert(voice: Voice, token: str) -> Any:
+    file = SimpleUploadedFile("a.wav", wav_bytes(tone(1.5)), "audio/wav")
+    return Client().post(f"/v1/voice-changer/{voice.code}", {"audio": file}, headers={"xi-api-key": token})
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """A site without workers whose requests wait for half a second."""
+    settings.JOBS_INLINE = False
+    monkeypatch.setattr(waiting, "CALL_SECONDS", 0.5)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("impatient")
+def test_a_conversion_that_takes_too_long_goes_on_and_is_in_the_history(acme: Any, alice: Any, token: str) -> None:
+    voice = fill(acme, alice)["voice"]
+    answer = convert(voice, token)
+    assert (answer.status_code, answer.json()["detail"]["status"]) == (400, "still_converting")
+    item = answer["history-item-id"]
+    assert Conversion.objects.get(code=item).job.status == "queued"
+    address, headers = f"/v1/history/{item}", {"xi-api-key": token}
+    assert Client().get(address, headers=headers).json()["state"] == "processing"
+    waits = Client().get(f"{address}/audio", headers=headers)
+    assert (waits.status_code, waits["Retry-After"]) == (409, "5")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_conversion_that_fails_says_why(acme: Any, alice: Any, token: str) -> None:
+    held = fill(acme, alice)
+    answer = convert(held["voice"], token)  # by weights that are none
+    job = Conversion.objects.get(code=answer["history-item-id"]).job
+    assert job.status == "failed"
+    said = {"status": "conversion_failed", "message": job.message}
+    assert (answer.status_code, answer.json()["detail"]) == (500 if job.error_id else 400, said)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("impatient")
+def test_a_voice_that_is_still_being_made_is_told_to_be_asked_again(acme: Any, alice: Any, token: str) -> None:
+    voice = fill(acme, alice)["voice"]
+    Job.objects.filter(voice_model__voice=voice).update(status="queued", ended_at=None)
+    VoiceModel.objects.filter(voice=voice).update(active=False, file="")
+    for _ in range(2):
+        answer = convert(voice, token)
+        assert (answer.status_code, answer["Retry-After"]) == (409, "5")
+        assert answer.json()["detail"]["status"] == "voice_not_ready"
+    assert voice.models.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_voice_whose_model_failed_says_why_and_makes_no_other(acme: Any, alice: Any, token: str, status: str) -> None:
+    voice = fill(acme, alice)["voice"]
+    Job.objects.filter(voice_model__voice=voice).update(status=status, message="It hummed.", ended_at=timezone.now())
+    VoiceModel.objects.filter(voice=voice).update(active=False, file="")
+    answer = convert(voice, token)
+    assert answer.status_code == 400 and "It hummed." in answer.json()["detail"]["message"]
+    assert voice.models.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_voice_without_an_active_model_is_not_given_one(acme: Any, alice: Any, token: str) -> None:
+    voice = fill(acme, alice)["voice"]
+    VoiceModel.objects.filter(voice=voice).update(active=False)
+    assert "activate one" in convert(voice, token).json()["detail"]["message"]
+    assert voice.models.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_wait_ends_with_the_job_also_when_nobody_says_so(
+    acme: Any, alice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_EVERY_SECONDS", 0.1)
+    job = await Job.objects.acreate(workspace=acme, kind="conversion", title="x", task="none", queue="gpu")
+    waits = asyncio.create_task(waiting.until_ended(job, waiting.Patience(10.0)))
+    await asyncio.sleep(0.3)
+    assert not waits.done()
+    await Job.objects.filter(pk=job.pk).aupdate(status="done", ended_at=timezone.now())
+    ended = await waits
+    assert ended is not None and ended.status == "done"
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_wait_ends_at_once_when_the_job_is_said_to_have_changed(
+    acme: Any, alice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_EVERY_SECONDS", 60.0)
+    job = await Job.objects.acreate(workspace=acme, kind="conversion", title="x", task="none", queue="gpu")
+    other = await Job.objects.acreate(workspace=acme, kind="conversion", title="y", task="none", queue="gpu")
+    waits = asyncio.create_task(waiting.until_ended(job, waiting.Patience(50.0)))
+    await asyncio.sleep(0.5)
+    assert await sync_to_async(end)(other.pk, status=Status.CANCELLED)
+    await asyncio.sleep(0.2)
+    assert not waits.done()
+    assert await sync_to_async(end)(job.pk, status=Status.CANCELLED)
+    ended = await asyncio.wait_for(waits, 5.0)
+    assert ended is not None and ended.status == "cancelled"
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_wait_works_while_redis_is_away(acme: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = {"hosts": ["unix:///nowhere/redis.sock"], "prefix": "voicecloud"}
+    settings.CHANNEL_LAYERS = {"default": {**settings.CHANNEL_LAYERS["default"], "CONFIG": away}}
+    monkeypatch.setattr(waiting, "LOOK_EVERY_SECONDS", 0.1)
+    job = await Job.objects.acreate(workspace=acme, kind="conversion", title="x", task="none", queue="gpu")
+    assert await waiting.until_ended(job, waiting.Patience(0.3)) is None
+    assert await sync_to_async(lambda: connection.connection)() is None  # whoever waits holds no connection
+    await Job.objects.filter(pk=job.pk).adelete()
+    with pytest.raises(No, match="deleted"):
+        await waiting.until_ended(job, waiting.Patience(0.3))
+
+
+def test_an_expired_result_is_gone_and_its_item_says_so(acme: Any, alice: Any, token: str) -> None:
+    held = fill(acme, alice)
+    held["artifact"].expired_at = timezone.now()
+    held["artifact"].save()
+    address, headers = f"/v1/history/{held['conversion'].code}", {"xi-api-key": token}
+    assert Client().get(address, headers=headers).json()["state"] == "deleted"
+    assert Client().get(f"{address}/audio", headers=headers).status_code == 410
+
+
+def test_a_file_that_is_gone_from_the_storage_is_told_so(acme: Any, alice: Any, token: str) -> None:
+    held = fill(acme, alice)
+    held["artifact"].file.storage.delete(held["artifact"].file.name)
+    answer = Client().get(f"/v1/history/{held['conversion'].code}/audio", headers={"xi-api-key": token})
+    assert answer.status_code == 410
+
+
+def test_a_trained_voice_is_a_professional_one(acme: Any, alice: Any, token: str) -> None:
+    voice = fill(acme, alice)["voice"]
+    assert shown(voice)["category"] == "professional"
+    for category, count in (("professional", 1), ("cloned", 0), ("premade", 0)):
+        answer = Client().get(f"/v2/voices?category={category}", headers={"xi-api-key": token})
+        assert answer.json()["total_count"] == count == len(answer.json()["voices"])
+
+
+@pytest.mark.parametrize("query", ["page_size=0", "page_size=x", "page_size=1000", "sort=age", "next_page_token=x"])
+def test_a_page_that_cannot_be_is_refused_with_its_field(acme: Any, token: str, query: str) -> None:
+    answer = Client().get(f"/v2/voices?{query}", headers={"xi-api-key": token})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["query", query.split("=")[0]]
+
+
+def test_a_list_asks_as_many_questions_for_many_voices_as_for_few(
+    acme: Any, alice: Any, token: str, django_assert_max_num_queries: Callable[[int], Any]
+) -> None:
+    fill(acme, alice)
+    for number in range(20):
+        Voice.objects.create(workspace=acme, name=f"Voice {number:02}")
+    with django_assert_max_num_queries(10):
+        answer = Client().get("/v1/voices", headers={"xi-api-key": token})
+    assert len(answer.json()["voices"]) == 21
+
+
+def test_too_large_a_body_is_refused_before_it_is_read(stack: Any) -> None:
+    wire = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=30)
+    wire.putrequest("POST", "/v1/voices/add")
+    wire.putheader("Content-Length", str(10**10))
+    wire.endheaders()
+    answer = wire.getresponse()
+    assert answer.status == 413 and b"Send fewer or smaller files." in answer.read()
+
+
+def test_faults_are_told_as_json(acme: Any, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apps.api.compat.voices.shown", None)
+    Voice.objects.create(workspace=acme, name="Any")
+    client = Client(raise_request_exception=False)
+    answer = client.get("/v1/voices", headers={"xi-api-key": token})
+    assert answer.status_code == 500
+    assert answer.json()["message"].startswith("Something went wrong on our side.")
