@@ -76,7 +76,7 @@ pages = {
     "settings": reverse("accounts:settings", args=[slug]),
 }
 paths = ("/voices", f"/voices/{code}", f"/voices/{code}/recordings", "/conversions", "/jobs", f"/jobs/{job.code}",
-         "/usage", "/system/info")
+         "/usage", "/limits")
 calls = {f"GET {path}".replace(str(code), "...").replace(str(job.code), "..."): f"/api/v1{path}" for path in paths}
 result = {"voice": voices[0].pk, "cookies": cookies, "keys": tokens, "pages": pages, "calls": calls}
 """
