@@ -53,6 +53,7 @@ TABLE: dict[str, dict[str, str]] = {
     "rest:openapi": {"GET": ANYBODY},
     "billing:plan": {"GET": "viewer"},
     "billing:usage": {"GET": "viewer"},
+    "billing:invoices": {"GET": "admin"},
     "stripe-webhook": {"POST": ANYBODY},  # the signature is the key: tests/billing/test_stripe_events.py
     "billing:checkout": {"POST": "admin"},
     "billing:top-up": {"POST": "admin"},

@@ -10,6 +10,7 @@ app_name = "billing"
 urlpatterns: list[URLPattern] = [
     path("billing/", plans.plan, name="plan"),
     path("billing/usage/", usage.usage, name="usage"),
+    path("billing/invoices/", money.invoices, name="invoices"),
     path("billing/checkout/", money.checkout, name="checkout"),
     path("billing/top-up/", money.top_up, name="top-up"),
     path("billing/portal/", money.portal, name="portal"),

@@ -70,6 +70,19 @@ def test_a_trial_that_nobody_cancels_is_paid(
     assert [one.total for one in money.invoices(acme)] == [1200, 0]
 
 
+def test_owners_and_admins_see_what_was_charged(
+    shop: LocalStripe, owner: Client, client_of: Any, bob: Any, acme: Any, post: Post
+) -> None:
+    page = "/w/acme/billing/invoices/"
+    assert "Nothing was charged yet" in owner.get(page).content.decode()
+    buy(shop, owner, "studio")
+    told(shop, post)
+    shown = owner.get(page).content.decode()
+    (invoice,) = money.invoices(acme)
+    assert invoice.number in shown and "$49" in shown and f'href="{invoice.url}"' in shown
+    assert client_of(bob).get(page).status_code == 403
+
+
 def test_two_clicks_make_one_page_and_a_second_choice_closes_the_first(
     shop: LocalStripe, owner: Client, acme: Any
 ) -> None:

@@ -1,11 +1,11 @@
-"""Buttons that cost money, for owners and admins. Each asks Stripe, then leads to its page or back to the plan's."""
+"""Buttons that cost money, for owners and admins: each asks Stripe, then leads to its page or back to the plan's."""
 
 from __future__ import annotations
 
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
@@ -106,3 +106,11 @@ def done(request: WorkspaceRequest) -> HttpResponse:
         messages.warning(request, "A payment failed. Open your payment details to pay it.")
         return redirect("billing:plan", request.workspace.slug)
     return _back(request, f"Up to date: the plan is {row.effective().name}.")
+
+
+@require_safe
+@member("admin")
+def invoices(request: WorkspaceRequest) -> HttpResponse:
+    """What was charged so far, as Stripe has it."""
+    found = money.invoices(request.workspace)
+    return render(request, "billing/invoices.html", {"workspace": request.workspace, "invoices": found})
