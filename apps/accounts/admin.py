@@ -62,7 +62,7 @@ class WorkspaceAdmin(StaffAdmin):
     list_display = ("name", "slug", "owner", "member_count", "personal", "created_at", "deleted_at")
     list_filter = ("personal", ("deleted_at", admin.EmptyFieldListFilter), "created_at")
     search_fields = ("name", "slug", "code", "memberships__user__email")
-    readonly_fields = ("code", "created_at")
+    readonly_fields = ("code", "created_at", "seats", "voice_limit", "storage_limit")  # its plan writes these
     inlines = (MembershipInline,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Workspace]:

@@ -43,6 +43,7 @@ class Subscription(models.Model):
     stripe_subscription = models.CharField(max_length=100, unique=True, null=True, blank=True)
     stripe_schedule = models.CharField(max_length=100, blank=True)  # that changes the plan at the period's end
     synced_at = models.DateTimeField(null=True, blank=True)  # when Stripe was asked last
+    written = models.JSONField(default=dict, blank=True, editable=False)  # into the workspace's own columns
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

@@ -101,7 +101,7 @@ PLANS = _by_slug(
         },
         jobs_at_once=1,
         weight=1,
-        retention_days=7,
+        retention_days=14,
         formats=_COMPRESSED,
     ),
     Plan(

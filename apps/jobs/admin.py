@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from apps.accounts.staff import StaffAdmin
+from apps.errors import Refused
 from apps.jobs import services
 from apps.jobs.models import Artifact, Fault, Job, Share, Status
 
@@ -97,11 +98,15 @@ class JobAdmin(StaffAdmin):
     @admin.action(description="Run again (failed or cancelled jobs)", permissions=["change"])
     def run_again(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
         """Queue the chosen jobs once more; those in another state are left as they are."""
-        chosen = list(jobs.select_related("workspace"))
-        again = [job for job in chosen if services.requeue(job)]
-        for job in again:
-            self.act(request, job, "run_again", error_id=job.error_id)
-        self._tell(request, len(again), len(chosen), "queued again")
+        chosen, again = list(jobs.select_related("workspace", "usage")), 0
+        for job in chosen:
+            try:
+                if services.requeue(job):
+                    self.act(request, job, "run_again", error_id=job.error_id)
+                    again += 1
+            except Refused as no:
+                self.message_user(request, f"{job.title}: {no.message}", messages.WARNING)
+        self._tell(request, again, len(chosen), "queued again")
 
     @admin.action(description="End now (unfinished jobs)", permissions=["change"])
     def end_now(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:

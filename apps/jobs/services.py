@@ -139,6 +139,9 @@ def _claim_turn(queue: str, turn: line.Turn, worker: str) -> Job | None:
             Workspace.objects.select_for_update(no_key=True).get(pk=turn.workspace)
             if line.running(queue).filter(workspace=turn.workspace).count() >= turn.limit:
                 return None
+        # Whoever holds it is cancelling it: waiting for that here, with the workspace held, could be for ever.
+        if not Job.objects.select_for_update(skip_locked=True, no_key=True).filter(pk=turn.job).exists():
+            return None
         job = claim(turn.job, worker=worker)
         if job is not None:
             line.take(queue, turn)

@@ -87,7 +87,7 @@ def apply_changes() -> int:
     rows = list(changed.values_list("pk", flat=True)[:BATCH])
     for pk in rows:
         with transaction.atomic():
-            workspace = Workspace.objects.select_for_update().filter(pk=pk).first()
+            workspace = Workspace.objects.select_for_update(no_key=True).filter(pk=pk).first()
             if workspace is None:
                 continue
             _date(results().filter(workspace=workspace, job__conversion__kept_at=None), workspace.keeps_days)

@@ -17,7 +17,7 @@ from apps.accounts.models import User, Workspace
 from apps.accounts.services import audit
 from apps.billing.plans import smallest_with
 from apps.billing.services import holdings
-from apps.billing.services.subscriptions import plan_of
+from apps.billing.services.subscriptions import locked, plan_of
 from apps.errors import Refused
 from apps.jobs.services import submit
 from apps.studio import retention, tasks
@@ -93,6 +93,7 @@ def submit_conversion(
     make (402); and QuotaExceeded (402).
     """
     with transaction.atomic():
+        locked(workspace)  # before the source: in a batch the next source is held under it
         require_format(workspace, options)
         require_unlocked(voice)
         require_consent(voice)

@@ -167,7 +167,8 @@ def _keep_model(run: Run, model: VoiceModel, result: TrainResult) -> None:
     name = store(model_path(model, ""), result.path)
     try:
         with run.result():
-            voice = Voice.objects.select_for_update().get(pk=model.voice_id)
+            # Of its key nothing changes: who starts something with the voice meanwhile need not wait.
+            voice = Voice.objects.select_for_update(no_key=True).get(pk=model.voice_id)
             _require_consent(voice)
             VoiceModel.objects.filter(pk=model.pk).update(
                 file=name,

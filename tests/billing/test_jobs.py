@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -188,4 +187,13 @@ def test_a_plan_without_limits_counts_all_the_same(acme: Any, bob: Any) -> None:
     ledger.settle(event.pk)
     here = ledger.balance(acme, "convert_seconds")
     assert (here.allowance, here.left, here.used) == (None, None, 10**9)
-    assert here.share == 0.0 and math.isfinite(here.used)
+
+
+def test_what_nobody_came_back_for_is_released_after_a_week(convert: Submit, acme: Any) -> None:
+    event = usage_of(convert(40))
+    UsageEvent.objects.update(expires_at=timezone.now() - timedelta(days=6))
+    assert ledger.tidy() == 0
+    UsageEvent.objects.update(expires_at=timezone.now() - timedelta(days=8))
+    assert ledger.tidy() == 1
+    event.refresh_from_db()
+    assert event.state == "released"

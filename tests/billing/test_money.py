@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from apps.accounts.models import AuditEvent
 from apps.billing.plans import GB
-from apps.billing.services import money, sync
+from apps.billing.services import money, subscriptions
 from tests.billing.purchases import buy, put_clock_on, row_of, told
 from tests.stripe_server import LocalStripe, Post
 
@@ -219,12 +219,14 @@ def test_a_failed_payment_takes_the_plan_after_seven_days(
     told(shop, post)
     row = row_of(acme)
     assert (row.status, row.effective().slug) == ("past_due", "studio")
-    assert sync.end_grace() == 0
+    assert subscriptions.mend() == 0
     assert owner.post("/w/acme/billing/change/", {"plan": "scale"}).status_code == 402
     put_clock_on(shop, monkeypatch, 7)
     call_command("sweep")
     acme.refresh_from_db()
     assert row_of(acme).effective().slug == "free" and acme.seats == 1
+    down = AuditEvent.objects.get(action="plan.changed", user=None, target="Free")
+    assert (down.data["before"], down.data["after"]) == ("studio", "free")
     shop.pay_open(row.stripe_customer)
     told(shop, post)
     acme.refresh_from_db()

@@ -112,7 +112,8 @@ def _next_step(voice: Voice, user: User) -> Job | None:
     """Return the job to wait for before the voice can be used, submitting it when that is what is missing."""
     with transaction.atomic():
         # Locked, so that two requests at once make one model.
-        locked = Voice.objects.select_for_update().filter(pk=voice.pk).select_related("workspace").first()
+        rows = Voice.objects.select_for_update(no_key=True, of=("self",)).filter(pk=voice.pk)
+        locked = rows.select_related("workspace").first()
         if locked is None:
             raise No("The voice was deleted meanwhile.", status=404, word="voice_not_found")
         if locked.active_model is not None:

@@ -82,6 +82,7 @@ class Migration(migrations.Migration):
                 ('stripe_subscription', models.CharField(blank=True, max_length=100, null=True, unique=True)),
                 ('stripe_schedule', models.CharField(blank=True, max_length=100)),
                 ('synced_at', models.DateTimeField(blank=True, null=True)),
+                ('written', models.JSONField(blank=True, default=dict, editable=False)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('workspace', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='subscription', to='accounts.workspace')),
             ],

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import F, Q, Sum
 from django.utils import timezone
 
 from apps.accounts.models import ApiKey, User, Workspace
@@ -28,6 +28,8 @@ from apps.billing.services.subscriptions import locked, subscription_of
 State = UsageEvent.State
 # Whoever works on it pushes this on; see ``extend``.
 RESERVED_FOR = timedelta(hours=24)
+ABANDONED_AFTER = timedelta(days=7)
+TIDIED_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,6 @@ class Balance:
     def left(self) -> int | None:
         """How much more can be reserved now."""
         return None if self.plan_left is None else self.plan_left + self.granted
-
-    @property
-    def share(self) -> float:
-        """The used part of the plan's allowance, 0..1; grants stretch nothing."""
-        if self.allowance is None or self.plan_left is None:
-            return 0.0
-        return 1.0 - self.plan_left / self.allowance if self.allowance else 1.0
 
 
 def counted(now: datetime) -> Q:
@@ -293,9 +288,11 @@ def grant(
     return found
 
 
-def expired() -> QuerySet[UsageEvent]:
-    """Return reservations that count no longer and that nobody ended."""
-    return UsageEvent.objects.filter(state=State.RESERVED, expires_at__lte=timezone.now())
+def tidy() -> int:
+    """Release reservations that have counted for nobody for a week; say how many."""
+    before = timezone.now() - ABANDONED_AFTER
+    dead = UsageEvent.objects.filter(state=State.RESERVED, expires_at__lte=before).values_list("pk", flat=True)
+    return sum(release(pk) for pk in dead[:TIDIED_AT_ONCE])
 
 
 def _locked_event(event_pk: int) -> tuple[UsageEvent, Subscription]:

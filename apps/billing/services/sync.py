@@ -17,7 +17,7 @@ from django.utils import timezone
 from apps.accounts.models import Workspace
 from apps.accounts.services import audit
 from apps.billing import stripe
-from apps.billing.models import GRACE, Grant, Subscription
+from apps.billing.models import Grant, Subscription
 from apps.billing.services import subscriptions
 from apps.billing.services.ledger import grant
 from apps.billing.stripe import Facts
@@ -143,9 +143,3 @@ def sync_all() -> dict[str, int]:
             log.error("subscription of %s could not be synced: %s", row.workspace_id, refusal.message)
             counts["failed"] += 1
     return counts
-
-
-def end_grace() -> int:
-    """Take away the plans whose payment has been missing for too long; say how many workspaces that changed."""
-    over = Subscription.objects.filter(past_due_since__lte=timezone.now() - GRACE).select_related("workspace")
-    return sum(subscriptions.apply(row) for row in over)

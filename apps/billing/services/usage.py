@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from apps.accounts.models import Workspace
 from apps.billing.models import Grant, Subscription, UsageEvent
-from apps.billing.periods import Period, later, period_of
+from apps.billing.periods import Period, period_of
 from apps.billing.plans import PERIOD_METERS
 from apps.billing.services.ledger import counted
 
@@ -50,10 +50,10 @@ class MeterUse:
 
 def periods(subscription: Subscription, now: datetime | None = None) -> list[Period]:
     """Return this period and the eleven before it, the newest first; none that ended before there was a workspace."""
-    here = subscription.period(now or timezone.now())
-    months = (period_of(subscription.anchor, later(here.start, -back)) for back in range(PERIODS))
-    born = subscription.workspace.created_at
-    return [period for period in months if period.end > born]
+    found = [subscription.period(now or timezone.now())]
+    while len(found) < PERIODS and found[-1].start > subscription.workspace.created_at:
+        found.append(period_of(subscription.anchor, found[-1].start - timedelta(microseconds=1)))
+    return found
 
 
 def events_of(workspace: Workspace, period: Period) -> QuerySet[UsageEvent]:

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
 
 from apps.api.idempotency import tidy as tidy_api_calls
-from apps.billing.services import money, sync, webhook
+from apps.billing.services import ledger, money, subscriptions, webhook
 from apps.jobs import expiry, folders, orphans, services, tracebacks
 from apps.pages import erasure
 from apps.studio import retention
@@ -21,7 +21,7 @@ from apps.webhooks.services import tidy as tidy_webhooks
 
 log = logging.getLogger(__name__)
 SELDOM_SECONDS = 600.0
-OFTEN: tuple[Callable[[], Any], ...] = (services.sweep, erasure.erase_due)
+OFTEN: tuple[Callable[[], Any], ...] = (services.sweep, subscriptions.begin, erasure.erase_due)
 SELDOM: tuple[Callable[[], Any], ...] = (
     retention.apply_changes,
     retention.warn,
@@ -35,7 +35,8 @@ SELDOM: tuple[Callable[[], Any], ...] = (
     tidy_api_calls,
     webhook.sweep,
     webhook.tidy,
-    sync.end_grace,
+    subscriptions.mend,
+    ledger.tidy,
     money.cancel_for_deleted,
     orphans.sweep_orphans,
 )
