@@ -14,6 +14,8 @@ from django.conf import settings
 from redis import Redis
 from redis.exceptions import RedisError
 
+from apps.jobs.models import Job, Status
+
 log = logging.getLogger(__name__)
 KEY = "voicecloud:counters"
 WAIT_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
@@ -65,3 +67,18 @@ def _add(whole: dict[str, int], broken: dict[str, float]) -> None:
         if time.monotonic() - _complained_at > _QUIET_SECONDS:
             _complained_at = time.monotonic()
             log.warning("figures are not counted: Redis is away", exc_info=True)
+
+
+def count_wait(job: Job) -> None:
+    """Count how long a job waited for its first worker."""
+    waited = (job.started_at - job.created_at).total_seconds() if job.started_at else 0.0
+    observe("job_wait_seconds", waited, job.kind, job.queue, buckets=WAIT_BUCKETS)
+
+
+def count_end(job: Job) -> None:
+    """Count how a job ended, and how long its last attempt took."""
+    count("jobs_ended", job.kind, job.status)
+    if job.error_id:
+        count("job_faults", job.kind)
+    if job.status == Status.DONE and (seconds := job.seconds_spent()) is not None:
+        observe("job_seconds", seconds, job.kind, buckets=RUN_BUCKETS)

@@ -169,13 +169,8 @@ def claim(job_pk: int, *, worker: str) -> Job | None:
     publish(job)
     announce(job, Status.RUNNING)
     if job.attempt == 1:
-        transaction.on_commit(lambda: _count_wait(job))
+        transaction.on_commit(lambda: counters.count_wait(job))
     return job
-
-
-def _count_wait(job: Job) -> None:
-    waited = (job.started_at - job.created_at).total_seconds() if job.started_at else 0.0
-    counters.observe("job_wait_seconds", waited, job.kind, job.queue, buckets=counters.WAIT_BUCKETS)
 
 
 def beat(job_pk: int, *, worker: str) -> None:
@@ -217,24 +212,24 @@ def end(
             return False
         job = Job.objects.select_related("workspace", "created_by").get(pk=job_pk)
         _forget_checkpoint(job)
-        if job.usage_id is not None:
-            ledger.settle(job.usage_id, delivered=delivered) if status == Status.DONE else ledger.release(job.usage_id)
+        _pay(job, delivered)
         publish(job)
         announce(job, status)
         # None of these may undo what is committed, nor keep the others from their turn.
         transaction.on_commit(lambda: _call_for_the_next(job), robust=True)
-        transaction.on_commit(lambda: _count_end(job), robust=True)
+        transaction.on_commit(lambda: counters.count_end(job), robust=True)
         transaction.on_commit(lambda: letters.tell(job), robust=True)
     log.info("job %s: %s %s after attempt %s %s", job.code, job.kind, status, job.attempt, error_id)
     return True
 
 
-def _count_end(job: Job) -> None:
-    counters.count("jobs_ended", job.kind, job.status)
-    if job.error_id:
-        counters.count("job_faults", job.kind)
-    if job.status == Status.DONE and (seconds := job.seconds_spent()) is not None:
-        counters.observe("job_seconds", seconds, job.kind, buckets=counters.RUN_BUCKETS)
+def _pay(job: Job, delivered: int | None) -> None:
+    if job.usage_id is None:
+        return
+    if job.status == Status.DONE:
+        ledger.settle(job.usage_id, delivered=delivered)
+    else:
+        ledger.release(job.usage_id)
 
 
 def _call_for_the_next(job: Job) -> None:

@@ -24,7 +24,7 @@ from apps.studio import retention, tasks
 from apps.studio.models import Batch, Conversion, ConversionPreset, Source, source_path
 from apps.studio.options import FORMATS, defaults
 from apps.voices.media import content_type_of, shown_name
-from apps.voices.models import Voice
+from apps.voices.models import Voice, VoiceModel
 from apps.voices.services.files import remove, remove_on_commit, store
 from apps.voices.services.locks import require_unlocked
 from apps.voices.services.recordings import check_size, inspect
@@ -98,9 +98,7 @@ def submit_conversion(
         require_unlocked(voice)
         require_consent(voice)
         retention.use(source)
-        model = voice.active_model
-        if model is None:
-            raise Refused(f"“{voice.name}” has no active model; train one or activate one first.", status=409)
+        model = _active_model(voice)
         conversion = Conversion(
             workspace=workspace,
             voice=voice,
@@ -127,6 +125,13 @@ def submit_conversion(
         )
         conversion.save()
     return conversion
+
+
+def _active_model(voice: Voice) -> VoiceModel:
+    model = voice.active_model
+    if model is None:
+        raise Refused(f"“{voice.name}” has no active model; train one or activate one first.", status=409)
+    return model
 
 
 def cost_of(source: Source) -> int:

@@ -119,21 +119,12 @@ def reserve(
         raise ValueError(f"{amount} of {meter} cannot be reserved")
     subscription = locked(workspace)
     now = timezone.now()
-    if (earlier := UsageEvent.objects.filter(key=key).first()) is not None:
-        if earlier.state != State.RESERVED or earlier.expires_at <= now:
-            raise ValueError(f"the reservation {key} has ended")
+    if (earlier := _earlier(key, now)) is not None:
         return earlier
     if api_key is not None:
         _require_cap(subscription, api_key, meter, amount, now)
     here = _balance(subscription, meter, now)
-    if here.left is not None and amount > here.left:
-        raise QuotaExceeded(
-            amounts.refusal(meter, amount, here.left, here.period.end),
-            meter=meter,
-            wanted=amount,
-            left=here.left,
-            resets_at=here.period.end,
-        )
+    _require_left(here, amount)
     event = UsageEvent(
         workspace=workspace,
         user=user,
@@ -147,6 +138,19 @@ def reserve(
     )
     _charge(event, amount, here, now)
     return event
+
+
+def _earlier(key: str, now: datetime) -> UsageEvent | None:
+    found = UsageEvent.objects.filter(key=key).first()
+    if found is not None and (found.state != State.RESERVED or found.expires_at <= now):
+        raise ValueError(f"the reservation {key} has ended")
+    return found
+
+
+def _require_left(here: Balance, amount: int) -> None:
+    if here.left is not None and amount > here.left:
+        sentence = amounts.refusal(here.meter, amount, here.left, here.period.end)
+        raise QuotaExceeded(sentence, meter=here.meter, wanted=amount, left=here.left, resets_at=here.period.end)
 
 
 def _require_cap(subscription: Subscription, api_key: ApiKey, meter: str, amount: int, now: datetime) -> None:
