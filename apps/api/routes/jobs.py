@@ -22,6 +22,7 @@ from apps.errors import Refused
 from apps.jobs import models, services
 from apps.jobs.downloads import serve
 from apps.jobs.models import UNFINISHED
+from apps.studio.again import run_again
 
 routes = Routes("jobs")
 
@@ -61,10 +62,12 @@ def cancel_job(request: ApiRequest, job: UUID) -> Job:
 
 @routes.write("POST", "/jobs/{uuid:job}/retry", Job, cost=Route.DEAR)
 def retry_job(request: ApiRequest, job: UUID) -> Job:
-    """Run a failed or cancelled job again."""
+    """Run a failed or cancelled job again.
+
+    It is started as if anew: for this key's owner, under the plan and the consent of now.
+    """
     row = _job(request, job)
-    if not services.requeue(row):
-        raise Refused("Only a job that has failed or was cancelled can be run again.", status=409)
+    run_again(job=row, user=request.caller.user)
     row.refresh_from_db()
     return Job.of(row)
 

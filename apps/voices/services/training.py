@@ -59,7 +59,11 @@ def usable_takes(voice: Voice) -> Any:
 
 def usable_seconds(voice: Voice) -> float:
     """Return the length of all usable takes."""
-    return float(usable_takes(voice).aggregate(total=Sum(F("end") - F("start")))["total"] or 0.0)
+    return _seconds_of(usable_takes(voice))
+
+
+def _seconds_of(takes: Any) -> float:
+    return float(takes.aggregate(total=Sum(F("end") - F("start")))["total"] or 0.0)
 
 
 def preflight_of(voice: Voice) -> Report:
@@ -161,8 +165,19 @@ def minutes_of(found: Estimate | None, preset: str, steps: int | None = None) ->
     return max(1, math.ceil(PRESET_MINUTES[preset] * (steps or usual) / usual))
 
 
+def require_takes(model: VoiceModel) -> None:
+    """Raise Refused (409) unless the takes that ``model`` is made of are still enough for its kind."""
+    instant = model.kind == VoiceModel.Kind.INSTANT
+    _require_seconds(_seconds_of(model.takes.all()), LEAST_SECONDS if instant else WANTED_SECONDS, instant)
+
+
 def _enough(voice: Voice, least: float, instant: bool) -> float:
     seconds = usable_seconds(voice)
+    _require_seconds(seconds, least, instant)
+    return seconds
+
+
+def _require_seconds(seconds: float, least: float, instant: bool) -> None:
     if seconds < least:
         what = "An instant voice" if instant else "A trained voice"
         raise Refused(
@@ -170,7 +185,6 @@ def _enough(voice: Voice, least: float, instant: bool) -> float:
             "those that you added are listened to.",
             status=409,
         )
-    return seconds
 
 
 def activate(*, model: VoiceModel, user: User) -> None:
