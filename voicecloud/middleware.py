@@ -8,6 +8,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import resolve_url
 
@@ -19,6 +20,23 @@ from voicecloud.errors import STORAGE_AWAY, say
 
 log = logging.getLogger(__name__)
 GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+class ConnectionMiddleware:
+    """Gives the database connection back before an answer is streamed: a slow reader would hold it to the last byte.
+
+    The outermost of all, as others still save what they know of the session. Who asks the database while streaming
+    gets a connection anew.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if response.streaming and not connection.in_atomic_block:
+            connection.close()
+        return response
 
 
 class RequestIdMiddleware:

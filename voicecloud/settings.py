@@ -77,6 +77,7 @@ INSTALLED_APPS = [
     "voicecloud",
 ]
 MIDDLEWARE = [
+    "voicecloud.middleware.ConnectionMiddleware",
     "voicecloud.middleware.RequestIdMiddleware",
     "apps.pages.metrics.MetricsMiddleware",
     "django.middleware.security.SecurityMiddleware",

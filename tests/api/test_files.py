@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from apps.jobs.models import Artifact
@@ -107,3 +108,18 @@ def test_health_and_info_can_be_kept_by_anybody(db: None) -> None:
     info = nobody.get("/info")
     assert {choice["name"] for choice in info.json()["formats"]} >= {"wav16", "mp3"}
     assert nobody.get("/info", If_None_Match=info["ETag"]).status_code == 304
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "address", ["/api/v1/sources/{source}/audio", "/v1/history/{conversion}/audio", "/w/acme/artifacts/{artifact}/"]
+)
+def test_while_a_file_is_sent_the_database_connection_is_free(
+    address: str, held: dict[str, Any], api: Program, client_of: Callable[..., Any], alice: Any
+) -> None:
+    client = client_of(alice) if address.startswith("/w/") else api.client
+    word = address.split("{")[1].split("}")[0]
+    answer = client.get(address.replace(f"{{{word}}}", str(held[word].code)), headers=api.headers)
+    assert (answer.status_code, answer.streaming) == (200, True)
+    assert connection.connection is None
+    assert sent(answer) == stored(held["source"])
