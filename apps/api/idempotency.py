@@ -4,8 +4,10 @@ Who sends one gets the same answer for a day, however often the request is repea
 just ask again. Exactly one of requests that come at once is carried out, as a row in the database is unique.
 
 - The key belongs to the API key that used it first, to one address and one body; anything else with it is refused.
-- Kept are answers that a repetition should get again. Of faults (5xx), and of refusals that may pass (no allowance,
-  too early, too many, in use), nothing is kept: nothing was done, and the same key may try again.
+- Kept are answers that a repetition should get again. Of refusals that may pass (no allowance, too early, too many, in
+  use, away) nothing is kept: nothing was done, and the same key may try again.
+- After any other fault nobody knows how far the request had come: what it made may be there without its answer. A
+  repetition is told to look (409) instead of making it once more.
 - An answer that is streamed, too large, or says ``no-store`` is not kept either, but the request was carried out: a
   repetition is told so (409) instead of carrying it out once more.
 - A process that died has left a row that runs; after ``TAKEN_OVER_AFTER`` the next repetition takes it over.
@@ -39,7 +41,7 @@ BODY_BYTES_MAX = 256 * 1024
 REMOVED_AT_ONCE = 500
 REMOVED_IN_A_ROUND = 20_000
 PURPOSE = "api answer"
-_PASSING = {402, 408, 409, 423, 425, 429}
+_PASSING = {402, 408, 409, 423, 425, 429, 503}
 _KEPT_HEADERS = ("Content-Type", "Location", "ETag", "Last-Modified", "Content-Language", "Content-Disposition")
 _SOON = {"Retry-After": "2"}
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
@@ -49,7 +51,8 @@ def answer_once(request: HttpRequest, caller: Caller, produce: Callable[[], Http
     """Return what ``produce`` answers, or what it answered when the same request came before.
 
     Without the header it just answers. Raises Refused: 400 for a key of the wrong form, 409 when the key was used for
-    something else, is in use, or its answer was not kept; and whatever ``produce`` raises, of which nothing is kept.
+    something else, is in use, or its answer was not kept; and whatever ``produce`` raises: of a ``Refused`` nothing is
+    kept, of anything else that it happened.
     """
     key = request.headers.get(HEADER)
     if key is None or request.method != "POST":
@@ -61,10 +64,13 @@ def answer_once(request: HttpRequest, caller: Caller, produce: Callable[[], Http
         return _again(call)
     try:
         response = produce()
-    except BaseException:
+        _keep(call, response)
+    except Refused:
         _forget(call)
         raise
-    _keep(call, response)
+    except BaseException:
+        _end(call, status_code=500)
+        raise
     return response
 
 
@@ -146,6 +152,12 @@ def _in_use() -> Refused:
 def _again(call: ApiCall) -> HttpResponse:
     if call.state == State.RUNNING:
         raise _in_use()
+    if not call.is_kept and call.status_code is not None and call.status_code >= 500:
+        raise Refused(
+            f"The request with this {HEADER} met a fault of ours, so it may have made something all the same. Look for "
+            "it; where there is nothing, send the request with a new key.",
+            status=409,
+        )
     if not call.is_kept:
         raise Refused(
             f"The request with this {HEADER} was carried out and answered {call.status_code}, but its answer is not "
@@ -160,12 +172,12 @@ def _again(call: ApiCall) -> HttpResponse:
 
 def _keep(call: ApiCall, response: HttpResponseBase) -> None:
     """Write the answer down, unless the call was taken over meanwhile; forget what may be tried again."""
-    if response.status_code >= 500 or response.status_code in _PASSING:
+    if response.status_code in _PASSING:
         _forget(call)
         return
     body = _kept_body(response)
-    ApiCall.objects.filter(pk=call.pk, claim=call.claim).update(
-        state=State.DONE,
+    _end(
+        call,
         status_code=response.status_code,
         headers={name: response[name] for name in _KEPT_HEADERS if name in response},
         is_kept=body is not None,
@@ -173,8 +185,14 @@ def _keep(call: ApiCall, response: HttpResponseBase) -> None:
     )
 
 
+def _end(call: ApiCall, **answer: Any) -> None:
+    ApiCall.objects.filter(pk=call.pk, claim=call.claim).update(state=State.DONE, **answer)
+
+
 def _kept_body(response: HttpResponseBase) -> bytes | None:
-    if not isinstance(response, HttpResponse) or "no-store" in response.get("Cache-Control", ""):
+    if response.status_code >= 500 or not isinstance(response, HttpResponse):
+        return None
+    if "no-store" in response.get("Cache-Control", ""):
         return None
     return response.content if len(response.content) <= BODY_BYTES_MAX else None
 

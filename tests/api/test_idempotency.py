@@ -135,21 +135,51 @@ def test_refusals_that_stay_are_kept(caller: Caller, status: int) -> None:
     assert work.done == 1
 
 
-@pytest.mark.parametrize("status", [402, 409, 429, 500, 503])
-def test_faults_and_refusals_that_pass_are_not_kept(caller: Caller, status: int) -> None:
+@pytest.mark.parametrize("status", [402, 409, 429, 503])
+def test_refusals_that_pass_are_not_kept(caller: Caller, status: int) -> None:
     work = Work(status=status)
     for _ in range(2):
         idempotency.answer_once(post(), caller, work)
     assert work.done == 2 and not ApiCall.objects.exists()
 
 
-def test_what_raises_is_not_kept(caller: Caller) -> None:
+def test_a_no_that_is_raised_is_not_kept(caller: Caller) -> None:
+    def refusing() -> HttpResponse:
+        raise Refused("Too many.", status=409)
+
+    assert sentence(post(), caller, refusing).message == "Too many."
+    assert idempotency.answer_once(post(), caller, Work()).status_code == 201
+
+
+def test_after_a_fault_nothing_is_made_twice(caller: Caller) -> None:
+    made = Work()
+
     def broken() -> HttpResponse:
-        raise RuntimeError("no")
+        made()
+        raise RuntimeError("while its answer was built")
 
     with pytest.raises(RuntimeError):
         idempotency.answer_once(post(), caller, broken)
-    assert idempotency.answer_once(post(), caller, Work()).status_code == 201
+    refusal = sentence(post(), caller, made)
+    assert refusal.status == 409 and "Look for it" in refusal.message and made.done == 1
+
+
+def test_an_answer_that_cannot_be_kept_is_not_made_twice(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any, **kwargs: Any) -> str:
+        raise RuntimeError("no secret to seal with")
+
+    work = Work()
+    monkeypatch.setattr(idempotency.sealing, "seal", broken)
+    with pytest.raises(RuntimeError):
+        idempotency.answer_once(post(), caller, work)
+    ApiCall.objects.update(claimed_at=timezone.now() - idempotency.TAKEN_OVER_AFTER)
+    assert sentence(post(), caller, work).status == 409 and work.done == 1
+
+
+def test_a_fault_of_the_site_is_carried_out_once(caller: Caller) -> None:
+    work = Work(status=500)
+    idempotency.answer_once(post(), caller, work)
+    assert sentence(post(), caller, work).status == 409 and work.done == 1
 
 
 @pytest.mark.parametrize(
