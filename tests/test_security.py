@@ -181,6 +181,14 @@ def test_a_body_is_cut_off_at_its_limit_announced_or_not() -> None:
     assert asyncio.run(send(limit, "/w/acme/convert/", [b"x"] * 500, [])) == (413, 101)
 
 
+@pytest.mark.parametrize("path", ["/api/v1/sources", "/v1/voices/add"])
+def test_who_shows_no_key_brings_no_files(path: str) -> None:
+    limit, body = BodyLimit(reader, workspace=100, other=10), [b"x"] * 50
+    assert asyncio.run(send(limit, path, body, [])) == (413, 11)
+    for name in (b"authorization", b"x-api-key", b"xi-api-key"):
+        assert asyncio.run(send(limit, path, body, [(name, b"vc_1")])) == (200, 50)
+
+
 def test_the_site_itself_has_the_limit(db: None) -> None:
     from voicecloud.asgi import application
 
@@ -278,7 +286,7 @@ def test_browsers_can_reach_the_store_from_the_sites_pages(monkeypatch: pytest.M
         ("RETENTION_DAYS", -1, "voicecloud.E040"),
         ("RETENTION_DAYS", 40_000, "voicecloud.E040"),
         ("JOB_LOST_AFTER_SECONDS", 8, "voicecloud.E008"),
-        ("API_RATE_DEAR", -1, "voicecloud.E018"),
+        ("API_RATE_DEAR", -1, "voicecloud.E022"),
         ("JOBS_PER_WORKSPACE", -1, "voicecloud.E020"),
     ],
 )

@@ -100,7 +100,7 @@ def api(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
     names = ("API_RATE_PER_KEY", "API_RATE_PER_WORKSPACE", "API_RATE_NORMAL", "API_RATE_DEAR")
     hint = "Requests a minute; 0 means no limit."
     below = [name for name in names if getattr(settings, name) < 0]
-    return [Error(f"{name} must not be below 0.", hint=hint, id="voicecloud.E018") for name in below]
+    return [Error(f"{name} must not be below 0.", hint=hint, id="voicecloud.E022") for name in below]
 
 
 @register(Tags.compatibility)

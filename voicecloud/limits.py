@@ -15,7 +15,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-FILES_COME_IN = ("/w/", "/v1/", problems.PREFIX)
+FILES_COME_IN = ("/w/",)
+FOR_KEYS = ("/v1/", problems.PREFIX)
+KEY_HEADERS = {b"authorization", b"x-api-key", b"xi-api-key"}
 SENTENCE = "This is more than the site takes in one request. Send fewer or smaller files."
 
 
@@ -26,7 +28,7 @@ class BodyTooLarge(Exception):
 class BodyLimit:
     """Ends a request with 413 once its body passes the limit: ``workspace`` bytes where files come in, else ``other``.
 
-    Files come in under /w/ and in the APIs.
+    Files come in under /w/, and in the APIs with a key: without one nothing is read before it is refused.
     """
 
     def __init__(self, app: App, *, workspace: int, other: int) -> None:
@@ -35,8 +37,9 @@ class BodyLimit:
         self.other = other
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = self.workspace if scope["path"].startswith(FILES_COME_IN) else self.other
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        headers = dict(scope["headers"])
+        limit = self.workspace if _may_bring_files(scope["path"], headers) else self.other
+        announced = headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > limit:
             await _refuse(scope, send)
             return
@@ -55,6 +58,10 @@ class BodyLimit:
         except BodyTooLarge:
             # Django reads the whole body before it answers, so nothing has been sent yet.
             await _refuse(scope, send)
+
+
+def _may_bring_files(path: str, headers: Mapping[bytes, bytes]) -> bool:
+    return path.startswith(FILES_COME_IN) or (path.startswith(FOR_KEYS) and not KEY_HEADERS.isdisjoint(headers))
 
 
 async def _refuse(scope: Scope, send: Send) -> None:
