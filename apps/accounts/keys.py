@@ -22,7 +22,7 @@ from apps.accounts.auditing import audit
 from apps.accounts.models import ApiKey, Membership, Role, Scope, User, Workspace
 from apps.errors import Refused
 
-KEYS_MAX = 100
+KEYS_MAX = 25  # of one member, so that nobody takes the others' place
 START_LETTERS = 10
 PREFIX = "vc_"
 # Writing each use would be a write a request; people look at the minute at most.
@@ -88,12 +88,13 @@ def issue(
     """Make a key and return it with what the program sends, which nobody can learn again.
 
     Who names the ``code`` makes one key by it, however often this is called. Raises Refused: 403 for a scope above the
-    member's own role, 409 when the workspace has too many, or the code was used.
+    member's own role, 409 when the member has too many that still open something, or the code was used.
     """
     workspace = Workspace.objects.select_for_update(no_key=True).get(pk=membership.workspace_id)
     _require_role(membership, scope)
-    if workspace.api_keys.filter(revoked_at=None).count() >= KEYS_MAX:
-        raise Refused(f"A workspace has at most {KEYS_MAX} API keys; revoke one first.", status=409)
+    usable = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    if workspace.api_keys.filter(usable, user=membership.user, revoked_at=None).count() >= KEYS_MAX:
+        raise Refused(f"A member has at most {KEYS_MAX} API keys; revoke one of yours first.", status=409)
     code = code or uuid.uuid4()
     if ApiKey.objects.filter(code=code).exists():
         raise Refused("This key was made already, and is shown only once. Revoke it and make another.", status=409)

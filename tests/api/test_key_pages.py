@@ -103,6 +103,17 @@ def test_the_number_of_keys_is_bounded(
     assert answer.status_code == 422 and "at most 1 API keys" in answer.content.decode()
 
 
+def test_nobody_takes_the_keys_of_others_and_what_has_expired_does_not_count(
+    acme: Any, bob: Any, victor: Any, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "KEYS_MAX", 1)
+    make(client_of(victor), name="Victor's")
+    make(client_of(bob))
+    ApiKey.objects.filter(user=bob).update(expires_at=timezone.now() - timedelta(seconds=1))
+    make(client_of(bob), name="Another")
+    assert ApiKey.objects.count() == 3
+
+
 def test_members_see_their_own_keys_admins_all(
     made: tuple[ApiKey, str], bob: Any, victor: Any, adam: Any, client_of: ClientOf
 ) -> None:
