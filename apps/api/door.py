@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import Any, Literal, TypeVar, cast
 
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.http import parse_etags
 from ninja import Router
@@ -51,7 +52,7 @@ class Routes:
         more: dict[int, Any] | None = None,
     ) -> Callable[[View], View]:
         """Declare a GET (and HEAD), for keys that may what ``role`` may; role None: for everybody, without a key."""
-        codes = _OFTEN if role else (429, 503)
+        codes = _OFTEN if role else ()  # nothing limits what is for everybody
         answers = {200: answer, 304: None, **dict.fromkeys(codes, Problem), **(more or {})}
         return self._declare(["GET", "HEAD"], path, answers, role, cost, {})
 
@@ -186,6 +187,8 @@ def _through(run: Run, *, role: str | None, cost: Route, takes_bytes: bool, secr
             response = _with_etag(request, response)
         except Refused as no:
             response = problems.refused(request, no)
+        except RequestDataTooBig:  # while it was read for its Idempotency-Key
+            response = problems.problem(request, status=413, message=problems.TOO_LARGE)
         for name, value in headers.items():
             response[name] = value
         return response

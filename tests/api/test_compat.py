@@ -19,6 +19,7 @@ from django.utils import timezone
 from apps.accounts import keys
 from apps.api.compat import consents, waiting
 from apps.api.compat.answers import No, no_to
+from apps.api.compat.door import whole
 from apps.api.compat.voices import shown
 from apps.billing.errors import QuotaExceeded
 from apps.errors import Refused
@@ -260,3 +261,10 @@ def test_faults_are_told_as_json(acme: Any, token: str, monkeypatch: pytest.Monk
     answer = client.get("/v1/voices", headers={"xi-api-key": token})
     assert answer.status_code == 500
     assert answer.json()["message"].startswith("Something went wrong on our side.")
+
+
+@pytest.mark.parametrize("value", ["0" * 19 + "5" + "0" * 30, "1" + "0" * 20, "-1", "101", "1e1", "٣", "5" * 5000])
+def test_numbers_outside_their_range_are_refused(value: str) -> None:
+    with pytest.raises(No) as refusal:
+        whole(value, usual=10, least=1, most=100, field="query.page_size")
+    assert refusal.value.status == 422

@@ -1,4 +1,4 @@
-"""Streams of events over the real channel layer: nothing is lost, nothing is left behind, a closed key hears no more."""
+"""Streams of events over the real channel layer: nothing is lost or left behind, and a closed key hears no more."""
 
 from __future__ import annotations
 

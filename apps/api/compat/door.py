@@ -129,6 +129,8 @@ def whole(value: str | None, *, usual: int, least: int, most: int, field: str) -
     """Return a whole number of a form or query; ``usual`` when it is absent. Raises No (422) outside its range."""
     if value is None or value == "":
         return usual
-    if not value.isascii() or not value.removeprefix("-").isdigit() or not least <= int(value[:20]) <= most:
+    is_short = len(value) <= 20  # longer ones are out of every range, and take long to read
+    number = int(value) if is_short and value.isascii() and value.removeprefix("-").isdigit() else None
+    if number is None or not least <= number <= most:
         raise No(f"Send a whole number from {least} to {most}.", status=422, word="int_parsing", field=field)
-    return int(value)
+    return number
