@@ -260,3 +260,54 @@ def test_faults_are_told_as_json(acme: Any, token: str, monkeypatch: pytest.Monk
     answer = client.get("/v1/voices", headers={"xi-api-key": token})
     assert answer.status_code == 500
     assert answer.json()["message"].startswith("Something went wrong on our side.")
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 30, "9" * 5000, "00000000000000000000010", "٣"])
+def test_a_number_is_read_whole_or_not_at_all(acme: Any, token: str, number: str) -> None:
+    answer = Client().get(f"/v2/voices?page_size={number}", headers={"xi-api-key": token})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["query", "page_size"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "field", "kind"),
+    [
+        ({"name": ""}, "name", "missing"),
+        ({"name": "  "}, "name", "missing"),
+        ({"name": "x" * 81}, "name", "string_too_long"),
+        ({"name": "A\x00da"}, "name", "value_error"),
+        ({"name": "A\nda"}, "name", "string_pattern_mismatch"),
+        ({"name": "Ada", "description": "x" * 1001}, "description", "string_too_long"),
+        ({"name": "Ada", "description": "\x00"}, "description", "value_error"),
+    ],
+)
+def test_a_voice_is_called_what_its_page_would_take(
+    acme: Any, alice: Any, token: str, sent: dict[str, str], field: str, kind: str
+) -> None:
+    voice = fill(acme, alice)["voice"]
+    answer = Client().post(f"/v1/voices/{voice.code}/edit", sent, headers={"xi-api-key": token})
+    assert answer.status_code == 422
+    detail = answer.json()["detail"][0]
+    assert (detail["loc"], detail["type"]) == (["body", field], kind)
+
+
+@pytest.mark.parametrize("path", ["/v2/voices?search=a%00b", "/v1/history?search=a%00b"])
+def test_a_search_for_what_no_database_takes_is_refused(acme: Any, token: str, path: str) -> None:
+    answer = Client().get(path, headers={"xi-api-key": token})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["query", "search"]
+
+
+@pytest.mark.parametrize("speaker", ["Ada\x00", "Ada\nI agree to all", "Ada \ud800"])
+def test_a_speaker_is_named_in_one_line(acme: Any, speaker: str) -> None:
+    labels = {consents.SPEAKER: f"{speaker}!", consents.WHOSE: "own"}
+    with pytest.raises(No, match="control characters"):
+        consents.terms_of(labels, voice="Ada", workspace=acme)
+
+
+@pytest.mark.parametrize("path", ["/v1/history/download", "/v1/voices/{voice}/settings/edit"])
+def test_brackets_without_end_are_no_json(acme: Any, alice: Any, token: str, path: str) -> None:
+    address = path.format(voice=fill(acme, alice)["voice"].code)
+    answer = Client().post(address, b"[" * 100_000, "application/json", headers={"xi-api-key": token})
+    assert (answer.status_code, answer.json()["detail"][0]["type"]) == (422, "json_invalid")
+    assert consents.labels_of("[" * 100_000) == {}

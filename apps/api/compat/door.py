@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import wraps
 from inspect import iscoroutinefunction
@@ -19,6 +20,7 @@ from apps.api.limits import Route
 from apps.errors import Refused
 
 View = Callable[..., Any]
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # and halves of characters, which JSON can write
 NO_RIGHT = "This needs a key whose scope and owner allow what the role {role} may."
 
 
@@ -108,11 +110,20 @@ def json_of(request: ApiRequest) -> dict[str, Any]:
     """Return the JSON object that the request brings. Raises No (422) for anything else."""
     try:
         found = json.loads(request.body or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter: brackets in brackets, thousands deep
         found = None
     if not isinstance(found, dict):
         raise No("Send a JSON object.", status=422, word="json_invalid", field="body")
     return found
+
+
+def line(text: str, *, field: str) -> str:
+    """Return a text that is one line: no database takes NUL, no page shows controls. Raises No (422)."""
+    if _CONTROLS.search(text):
+        raise No(
+            "Leave out line breaks and control characters.", status=422, word="string_pattern_mismatch", field=field
+        )
+    return text
 
 
 def yes_or_no(value: str | None, *, usual: bool, field: str) -> bool:
@@ -129,6 +140,8 @@ def whole(value: str | None, *, usual: int, least: int, most: int, field: str) -
     """Return a whole number of a form or query; ``usual`` when it is absent. Raises No (422) outside its range."""
     if value is None or value == "":
         return usual
-    if not value.isascii() or not value.removeprefix("-").isdigit() or not least <= int(value[:20]) <= most:
+    is_short = len(value) <= 20  # longer ones are out of every range, and take long to read
+    number = int(value) if is_short and value.isascii() and value.removeprefix("-").isdigit() else None
+    if number is None or not least <= number <= most:
         raise No(f"Send a whole number from {least} to {most}.", status=422, word="int_parsing", field=field)
-    return int(value)
+    return number

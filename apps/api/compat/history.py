@@ -15,7 +15,7 @@ from django.http import HttpResponseBase
 from apps.api.auth import ApiRequest
 from apps.api.compat import formats, voice_settings
 from apps.api.compat.answers import No
-from apps.api.compat.door import call, json_of, whole
+from apps.api.compat.door import call, json_of, line, whole
 from apps.api.compat.lookup import answer, code_of, conversion_of
 from apps.api.compat.voices import CLONED
 from apps.api.limits import Route
@@ -54,7 +54,7 @@ def _filtered(request: ApiRequest) -> QuerySet[Conversion]:
     if voice := asked.get("voice_id"):
         rows = rows.filter(voice__code=code_of(voice))
     if text := asked.get("search"):
-        rows = rows.filter(source__name__icontains=text)
+        rows = rows.filter(source__name__icontains=line(text, field="query.search"))
     if asked.get("source") not in (None, "", "STS"):
         rows = rows.none()
     for name, lookup in (("date_before_unix", "created_at__lt"), ("date_after_unix", "created_at__gt")):

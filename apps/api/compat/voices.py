@@ -13,10 +13,11 @@ from apps.accounts.models import User
 from apps.api.auth import ApiRequest
 from apps.api.compat import consents, formats, voice_settings, waiting
 from apps.api.compat.answers import No
-from apps.api.compat.door import call, whole
+from apps.api.compat.door import call, line, whole
 from apps.api.compat.lookup import answer, code_of, sample_of, voice_of
 from apps.api.limits import Route
 from apps.errors import Refused
+from apps.voices.forms import VoiceForm
 from apps.voices.models import Recording, Voice, VoiceModel
 from apps.voices.services import recordings
 from apps.voices.services import voices as services
@@ -26,7 +27,7 @@ from ml.catalog import PRESETS
 CLONED, PROFESSIONAL = "cloned", "professional"
 # After so long the voice is answered although its model is not finished: it is by the time it is first used, or later.
 CLONE_SECONDS = 100.0
-_LONGEST_NAME, _LONGEST_DESCRIPTION = 80, 1000
+_WORDS = {"required": "missing", "max_length": "string_too_long"}  # theirs for what a form says no to
 _SORTS = {"name": "name", "created_at_unix": "created_at"}
 
 
@@ -64,7 +65,7 @@ def search(request: ApiRequest) -> Any:
 
 def _filtered(request: ApiRequest) -> QuerySet[Voice]:
     asked, rows = request.GET, _rows(request)
-    if text := asked.get("search"):
+    if text := line(asked.get("search", ""), field="query.search"):
         rows = rows.filter(Q(name__icontains=text) | Q(description__icontains=text))
     if codes := asked.getlist("voice_ids"):
         rows = rows.filter(code__in=map(code_of, codes))
@@ -105,8 +106,8 @@ def delete(request: ApiRequest, voice: str) -> Any:
 def edit(request: ApiRequest, voice: str) -> Any:
     """Rename or describe a voice, and add files to what it may be trained on."""
     row = voice_of(request, voice)
-    name, description = _name(request), request.POST.get("description", row.description)
-    services.rename_voice(voice=row, name=name, description=_short(description))
+    name, description = _words(request, usual=row.description)
+    services.rename_voice(voice=row, name=name, description=description)
     _add_files(row, request.caller.user, _files(request))
     return answer({"status": "ok"})
 
@@ -127,11 +128,10 @@ async def add(request: ApiRequest) -> Any:
 
 def _create(request: ApiRequest) -> Voice:
     workspace, user = request.caller.workspace, request.caller.user
-    name, files = _name(request), _files(request)
+    (name, description), files = _words(request), _files(request)
     if not files:
         raise No("Send at least one file.", status=422, word="missing", field="body.files")
     terms = consents.terms_of(consents.labels_of(request.POST.get("labels")), voice=name, workspace=workspace)
-    description = _short(request.POST.get("description", ""))
     voice = services.create_voice(workspace=workspace, user=user, name=name, description=description)
     try:
         give_consent(voice=voice, user=user, terms=terms)
@@ -153,21 +153,15 @@ def _files(request: ApiRequest) -> list[TemporaryUploadedFile]:
     return [file for file in files if isinstance(file, TemporaryUploadedFile)]
 
 
-def _name(request: ApiRequest) -> str:
-    name = request.POST.get("name", "").strip()
-    if not name:
-        raise No("Say what the voice is called.", status=422, word="missing", field="body.name")
-    if len(name) > _LONGEST_NAME:
-        message = f"A name has at most {_LONGEST_NAME} characters."
-        raise No(message, status=422, word="string_too_long", field="body.name")
-    return name
-
-
-def _short(description: str) -> str:
-    if len(description) > _LONGEST_DESCRIPTION:
-        message = f"A description has at most {_LONGEST_DESCRIPTION} characters."
-        raise No(message, status=422, word="string_too_long", field="body.description")
-    return description
+def _words(request: ApiRequest, *, usual: str = "") -> tuple[str, str]:
+    """Return the name and the description (``usual`` when none is sent) as the page's form takes them."""
+    sent = request.POST
+    form = VoiceForm({"name": sent.get("name"), "description": sent.get("description", usual)})
+    if not form.is_valid():
+        field, errors = next(iter(form.errors.as_data().items()))
+        word = _WORDS.get(errors[0].code or "", "value_error")
+        raise No(str(errors[0].messages[0]), status=422, word=word, field=f"body.{field}")
+    return line(form.cleaned_data["name"], field="body.name"), form.cleaned_data["description"]
 
 
 @call("viewer")
