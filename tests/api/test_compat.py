@@ -6,25 +6,27 @@ import asyncio
 import http.client
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
 from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from apps.accounts import keys
-from apps.api.compat import consents, waiting
+from apps.api.compat import consents, speech, waiting
 from apps.api.compat.answers import No, no_to
 from apps.api.compat.voices import shown
 from apps.billing.errors import QuotaExceeded
 from apps.errors import Refused
 from apps.jobs.models import Job, Status
 from apps.jobs.services import end
-from apps.studio.models import Conversion
+from apps.studio import services
+from apps.studio.models import Conversion, Source
 from apps.voices.models import Voice, VoiceModel
 from tests.holdings import fill
 from tests.sounds import tone, wav_bytes
@@ -90,9 +92,12 @@ def token(acme: Any, bob: Any) -> str:
     return keys.issue(membership=acme.memberships.get(user=bob), name="CI", scope="create")[1]
 
 
-def convert(voice: Voice, token: str) -> Any:
-    file = SimpleUploadedFile("a.wav", wav_bytes(tone(1.5)), "audio/wav")
-    return Client().post(f"/v1/voice-changer/{voice.code}", {"audio": file}, headers={"xi-api-key": token})
+SOUND = wav_bytes(tone(1.5))
+
+
+def convert(voice: Voice, token: str, query: str = "") -> Any:
+    file = SimpleUploadedFile("a.wav", SOUND, "audio/wav")
+    return Client().post(f"/v1/voice-changer/{voice.code}{query}", {"audio": file}, headers={"xi-api-key": token})
 
 
 @pytest.fixture
@@ -262,7 +267,7 @@ def test_faults_are_told_as_json(acme: Any, token: str, monkeypatch: pytest.Monk
     assert answer.json()["message"].startswith("Something went wrong on our side.")
 
 
-@pytest.mark.parametrize("number", ["1" + "0" * 30, "9" * 5000, "00000000000000000000010", "٣"])
+@pytest.mark.parametrize("number", ["1" + "0" * 30, "9" * 5000, "0" * 19 + "1000", "٣"])
 def test_a_number_is_read_whole_or_not_at_all(acme: Any, token: str, number: str) -> None:
     answer = Client().get(f"/v2/voices?page_size={number}", headers={"xi-api-key": token})
     assert answer.status_code == 422
@@ -311,3 +316,67 @@ def test_brackets_without_end_are_no_json(acme: Any, alice: Any, token: str, pat
     answer = Client().post(address, b"[" * 100_000, "application/json", headers={"xi-api-key": token})
     assert (answer.status_code, answer.json()["detail"][0]["type"]) == (422, "json_invalid")
     assert consents.labels_of("[" * 100_000) == {}
+
+
+@pytest.fixture
+def sound_of_alice(acme: Any, alice: Any) -> Source:
+    """A source of Alice's with the bytes that ``convert`` sends."""
+    upload = TemporaryUploadedFile("hers.wav", "audio/wav", len(SOUND), None)
+    upload.write(SOUND)
+    upload.flush()
+    source = services.add_source(workspace=acme, user=alice, upload=upload)
+    upload.close()
+    return source
+
+
+FORGOTTEN = "?enable_logging=false"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_failed_conversion_that_is_not_to_be_kept_is_deleted(acme: Any, alice: Any, token: str) -> None:
+    held = fill(acme, alice)
+    answer = convert(held["voice"], token, FORGOTTEN)  # by weights that are none
+    assert answer.json()["detail"]["status"] == "conversion_failed"
+    assert "history-item-id" not in answer
+    assert (acme.conversions.get(), acme.sources.get()) == (held["conversion"], held["source"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_colleague_has_brought_is_not_deleted(acme: Any, alice: Any, token: str, sound_of_alice: Source) -> None:
+    held = fill(acme, alice)
+    convert(held["voice"], token, FORGOTTEN)
+    assert acme.conversions.get() == held["conversion"]
+    assert sound_of_alice.file.storage.exists(acme.sources.get(pk=sound_of_alice.pk).file.name)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sound_that_is_not_to_be_kept_is_deleted_when_nothing_is_made_of_it(
+    acme: Any, alice: Any, token: str
+) -> None:
+    held = fill(acme, alice)
+    held["voice"].consents.all().delete()
+    assert convert(held["voice"], token, FORGOTTEN).status_code == 403
+    assert acme.sources.get() == held["source"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_deletion_that_fails_is_logged(
+    acme: Any, alice: Any, token: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = fill(acme, alice)
+    monkeypatch.setattr("apps.studio.services.delete_conversion", None)
+    assert convert(held["voice"], token, FORGOTTEN).json()["detail"]["status"] == "conversion_failed"
+    assert "not to be kept" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_who_hangs_up_leaves_nothing_that_is_not_to_be_kept(acme: Any, alice: Any, token: str) -> None:
+    held = await sync_to_async(fill)(acme, alice)
+    await Job.objects.filter(conversion=held["conversion"]).aupdate(status="queued", ended_at=None)
+    conversion = await Conversion.objects.select_related("job", "source", "workspace").aget(pk=held["conversion"].pk)
+    request: Any = RequestFactory().post("/v1/voice-changer/x")
+    request.caller = await sync_to_async(keys.caller_of)(token)
+    wish: Any = SimpleNamespace(is_kept=False)
+    await speech._give_up(request, wish, speech.Made(conversion, has_brought_source=False))
+    assert not await Conversion.objects.filter(pk=conversion.pk).aexists()
+    assert await acme.sources.aexists()
