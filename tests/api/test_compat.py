@@ -12,12 +12,16 @@ from urllib.parse import urlsplit
 
 import pytest
 from asgiref.sync import sync_to_async
+from asgiref.testing import ApplicationCommunicator
+from botocore.exceptions import EndpointConnectionError
+from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
 from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from apps.accounts import keys
+from apps.api import problems
 from apps.api.compat import consents, speech, waiting
 from apps.api.compat.answers import No, no_to
 from apps.api.compat.voices import shown
@@ -30,6 +34,7 @@ from apps.studio.models import Conversion, Source
 from apps.voices.models import Voice, VoiceModel
 from tests.holdings import fill
 from tests.sounds import tone, wav_bytes
+from voicecloud.limits import BodyLimit
 
 QUOTA = QuotaExceeded("This takes 5 s, and 2 s are left.", meter="convert_seconds", wanted=5, left=2)
 
@@ -258,13 +263,68 @@ def test_too_large_a_body_is_refused_before_it_is_read(stack: Any) -> None:
     assert answer.status == 413 and b"Send fewer or smaller files." in answer.read()
 
 
+@pytest.mark.parametrize(
+    ("path", "header", "shape"),
+    [
+        ("/v1/voices/add", (b"xi-api-key", b"vc_1"), "detail"),
+        ("/v1/voices/add", (b"x-any", b""), "detail"),
+        ("/v2/voices", (b"authorization", b"Bearer vc_1"), "error"),
+        ("/v1/audio/speech", (b"x-any", b""), "error"),
+    ],
+)
+async def test_too_large_a_body_is_refused_as_the_sdk_reads_it(
+    path: str, header: tuple[bytes, bytes], shape: str
+) -> None:
+    limited = BodyLimit(None, workspace=10, other=5)  # type: ignore[arg-type]  # it never gets that far
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"content-length", b"11"), header]}
+    wire = ApplicationCommunicator(limited, scope)
+    start, body = await wire.receive_output(), await wire.receive_output()
+    assert (start["status"], dict(start["headers"])[b"content-type"]) == (413, b"application/json")
+    assert json.loads(body["body"])[shape]["message"].endswith("Send fewer or smaller files.")
+
+
+def test_what_does_not_fit_into_memory_is_too_large(acme: Any, alice: Any, token: str) -> None:
+    voice = fill(acme, alice)["voice"]
+    for address, sent, kind in (
+        ("/v1/history/download", b"x" * 3_000_000, "application/json"),
+        (f"/v1/voices/{voice.code}/edit", b"name=" + b"x" * 3_000_000, "application/x-www-form-urlencoded"),
+        ("/v1/voices/add", b"name=" + b"x" * 3_000_000, "application/x-www-form-urlencoded"),
+    ):
+        answer = Client().post(address, sent, kind, headers={"xi-api-key": token})
+        assert (answer.status_code, answer.json()["detail"]["status"]) == (413, "file_too_large")
+
+
+def test_a_form_that_is_broken_is_refused_as_the_sdk_reads_it(acme: Any, alice: Any, token: str) -> None:
+    voice = fill(acme, alice)["voice"]
+    headers = {"xi-api-key": token}
+    address = f"/v1/voices/{voice.code}/edit"
+    answer = Client().post(address, b"--x", "multipart/form-data", headers=headers)  # without a boundary
+    said = {"status": "bad_request", "message": problems.UNREADABLE}
+    assert (answer.status_code, answer.json()) == (400, {"detail": said})
+
+
+def test_a_storage_that_is_away_is_told_as_the_sdk_reads_it(
+    acme: Any, alice: Any, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = fill(acme, alice)
+
+    def away(*names: Any) -> None:
+        raise EndpointConnectionError(endpoint_url="http://store.example")
+
+    monkeypatch.setattr(default_storage, "open", away)
+    answer = Client().get(f"/v1/history/{held['conversion'].code}/audio", headers={"xi-api-key": token})
+    assert (answer.status_code, answer.json()["detail"]["status"]) == (503, "service_unavailable")
+
+
 def test_faults_are_told_as_json(acme: Any, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("apps.api.compat.voices.shown", None)
     Voice.objects.create(workspace=acme, name="Any")
     client = Client(raise_request_exception=False)
     answer = client.get("/v1/voices", headers={"xi-api-key": token})
-    assert answer.status_code == 500
-    assert answer.json()["message"].startswith("Something went wrong on our side.")
+    assert (answer.status_code, answer.json()["detail"]["status"]) == (500, "internal_server_error")
+    assert answer.json()["detail"]["message"].startswith("Something went wrong on our side.")
+    answer = client.get("/v1/voices", headers={"Authorization": f"Bearer {token}"})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (500, "server_error")
 
 
 @pytest.mark.parametrize("number", ["1" + "0" * 30, "9" * 5000, "0" * 19 + "1000", "٣"])

@@ -10,6 +10,7 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
@@ -17,6 +18,7 @@ from apps.api import limits
 from apps.api.auth import ApiRequest, authenticate
 from apps.api.compat.answers import No, no_to
 from apps.api.limits import Route
+from apps.api.problems import TOO_LARGE
 from apps.errors import Refused
 
 View = Callable[..., Any]
@@ -54,6 +56,8 @@ def call(role: str, cost: Route = Route.CHEAP) -> Callable[[View], View]:
                     return _with(headers, await view(request, **kwargs))
                 except Refused as refused:
                     return _with(headers, no_to(request, refused))
+                except RequestDataTooBig:
+                    return _with(headers, no_to(request, Refused(TOO_LARGE, status=413)))
 
             return answered_later
 
@@ -65,6 +69,8 @@ def call(role: str, cost: Route = Route.CHEAP) -> Callable[[View], View]:
                 return _with(headers, view(request, **kwargs))
             except Refused as refused:
                 return _with(headers, no_to(request, refused))
+            except RequestDataTooBig:
+                return _with(headers, no_to(request, Refused(TOO_LARGE, status=413)))
 
         return answered
 
