@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -252,6 +253,71 @@ def test_a_list_asks_as_many_questions_for_many_voices_as_for_few(
     with django_assert_max_num_queries(10):
         answer = Client().get("/v1/voices", headers={"xi-api-key": token})
     assert len(answer.json()["voices"]) == 21
+
+
+def test_what_no_answer_shows_is_not_read(
+    acme: Any, alice: Any, token: str, django_assert_max_num_queries: Callable[..., Any]
+) -> None:
+    held = fill(acme, alice)
+    long = ('."curve"', '."resources"', '."card"', '."curves"', '."metrics"', '."script"', '"jobs_artifact"."data"')
+    voice, item = held["voice"].code, held["conversion"].code
+    for path in ("/v1/voices", f"/v1/voices/{voice}", "/v2/voices", "/v1/history", f"/v1/history/{item}"):
+        with django_assert_max_num_queries(12) as asked:
+            answer = Client().get(path, headers={"xi-api-key": token})
+        assert answer.status_code == 200
+        read = [query["sql"] for query in asked.captured_queries]
+        assert [sql for sql in read if any(column in sql for column in long)] == []
+
+
+def test_a_list_of_voices_has_an_end(acme: Any, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apps.api.compat.voices.MOST_VOICES", 2)
+    for name in ("One", "Two", "Three"):
+        Voice.objects.create(workspace=acme, name=name)
+    found = Client().get("/v1/voices", headers={"xi-api-key": token}).json()["voices"]
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(("sort", "direction"), [("name", "asc"), ("name", "desc"), ("created_at_unix", "desc")])
+def test_a_page_goes_on_where_the_last_one_ended_also_when_its_voice_is_gone(
+    acme: Any, token: str, sort: str, direction: str
+) -> None:
+    for name in ("A", "B", "C", "D"):
+        Voice.objects.create(workspace=acme, name=name)
+    query = {"page_size": 2, "sort": sort, "sort_direction": direction}
+    headers = {"xi-api-key": token}
+    first = Client().get("/v2/voices", query, headers=headers).json()
+    kept, last = (voice["name"] for voice in first["voices"])
+    acme.voices.get(name=last).delete()
+    acme.voices.filter(name=kept).update(name="Z" if direction == "asc" else "0")
+    query["next_page_token"] = first["next_page_token"]
+    following = Client().get("/v2/voices", query, headers=headers).json()["voices"]
+    assert [voice["name"] for voice in following][:2] == (["C", "D"] if direction == "asc" else ["B", "A"])
+    for order in ({"sort_direction": "asc" if direction == "desc" else "desc"}, {"next_page_token": "x"}):
+        assert Client().get("/v2/voices", {**query, **order}, headers=headers).status_code == 422
+
+
+def test_a_page_after_an_item_that_is_gone_says_how_to_go_on(acme: Any, alice: Any, token: str) -> None:
+    code = fill(acme, alice)["conversion"].code
+    headers = {"xi-api-key": token}
+    query = {"start_after_history_item_id": str(code)}
+    assert Client().get("/v1/history", query, headers=headers).status_code == 200
+    acme.conversions.all().delete()
+    answer = Client().get("/v1/history", query, headers=headers)
+    assert (answer.status_code, answer.json()["detail"]["status"]) == (404, "history_item_not_found")
+    assert "date_before_unix" in answer.json()["detail"]["message"]
+
+
+def test_sounds_are_packed_with_few_questions(
+    acme: Any, alice: Any, token: str, django_assert_max_num_queries: Callable[[int], Any]
+) -> None:
+    code = str(fill(acme, alice)["conversion"].code)
+    for codes, status in (([code], 200), ([code, code.upper()], 200), ([code, "none"], 404), ([{}, code], 404)):
+        sent = json.dumps({"history_item_ids": codes})
+        answer = Client().post("/v1/history/download", sent, "application/json", headers={"xi-api-key": token})
+        assert answer.status_code == status
+    many = json.dumps({"history_item_ids": [str(uuid4()) for _ in range(100)]})
+    with django_assert_max_num_queries(12):
+        Client().post("/v1/history/download", many, "application/json", headers={"xi-api-key": token})
 
 
 def test_too_large_a_body_is_refused_before_it_is_read(stack: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.files.uploadedfile import TemporaryUploadedFile
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet, prefetch_related_objects
 
 from apps.accounts.models import User
 from apps.api.auth import ApiRequest
@@ -16,6 +16,8 @@ from apps.api.compat.answers import No
 from apps.api.compat.door import call, line, whole
 from apps.api.compat.lookup import answer, code_of, sample_of, voice_of
 from apps.api.limits import Route
+from apps.api.paging import cursor_of, rows_after
+from apps.api.problems import Invalid
 from apps.errors import Refused
 from apps.voices.forms import VoiceForm
 from apps.voices.models import Recording, Voice, VoiceModel
@@ -27,19 +29,20 @@ from ml.catalog import PRESETS
 CLONED, PROFESSIONAL = "cloned", "professional"
 # After so long the voice is answered although its model is not finished: it is by the time it is first used, or later.
 CLONE_SECONDS = 100.0
+MOST_VOICES = 1000
 _WORDS = {"required": "missing", "max_length": "string_too_long"}  # theirs for what a form says no to
 _SORTS = {"name": "name", "created_at_unix": "created_at"}
 
 
 @call("viewer")
 def every(request: ApiRequest) -> Any:
-    """Answer all voices of the workspace."""
-    return answer({"voices": [shown(voice) for voice in _rows(request)]})
+    """Answer the voices of the workspace by name, at most as many as one answer holds."""
+    return answer({"voices": [shown(voice) for voice in _rows(request)[:MOST_VOICES]]})
 
 
 @call("viewer")
 def search(request: ApiRequest) -> Any:
-    """Answer a page of voices; the token of the next page is the id of the last voice of this one."""
+    """Answer a page of voices; the token of the next page is the place of the last voice of this one."""
     asked = request.GET
     size = whole(asked.get("page_size"), usual=10, least=1, most=100, field="query.page_size")
     found = _filtered(request)
@@ -48,17 +51,16 @@ def search(request: ApiRequest) -> Any:
         message = f"Voices can be sorted by {' or '.join(_SORTS)}."
         raise No(message, status=422, word="enum", field="query.sort")
     column, down = _SORTS[sort], asked.get("sort_direction") == "desc"
-    rows = found.order_by(*((f"-{column}", "-pk") if down else (column, "pk")))
-    token = asked.get("next_page_token")
-    if token:
-        last = request.caller.workspace.voices.filter(code=code_of(token)).first()
-        if last is None:
-            raise No("This page is no longer there; begin anew.", status=422, field="query.next_page_token")
-        than, value = "lt" if down else "gt", getattr(last, column)
-        rows = rows.filter(Q(**{f"{column}__{than}": value}) | Q(**{column: value, f"pk__{than}": last.pk}))
+    order = (f"-{column}", "-code") if down else (column, "code")
+    salt = f"voices:{order[0]}"
+    try:
+        rows = rows_after(found, asked.get("next_page_token", ""), order, salt=salt)
+    except Invalid:
+        message = "This is no token of this list in this order; begin anew."
+        raise No(message, status=422, field="query.next_page_token") from None
     page = list(rows[: size + 1])
     more, page = len(page) > size, page[:size]
-    token = str(page[-1].code) if more else None
+    token = cursor_of(page[-1], order, salt=salt) if more else None
     voices = [shown(voice) for voice in page]
     return answer({"voices": voices, "has_more": more, "total_count": found.count(), "next_page_token": token})
 
@@ -85,14 +87,21 @@ def _filtered(request: ApiRequest) -> QuerySet[Voice]:
 
 
 def _rows(request: ApiRequest) -> QuerySet[Voice]:
-    rows = request.caller.workspace.voices.select_related("workspace")
-    return rows.prefetch_related("recordings", "models", "conversion_presets")
+    return request.caller.workspace.voices.select_related("workspace").prefetch_related(*_parts())
+
+
+def _parts() -> list[Any]:
+    """What ``shown`` reads of a voice's rows, without the long columns that it does not."""
+    models = Prefetch("models", VoiceModel.objects.only("voice", "kind", "active"))
+    return [Prefetch("recordings", Recording.objects.defer("script")), models, "conversion_presets"]
 
 
 @call("viewer")
 def detail(request: ApiRequest, voice: str) -> Any:
     """Answer one voice."""
-    return answer(shown(voice_of(request, voice)))
+    row = voice_of(request, voice)
+    prefetch_related_objects([row], *_parts())
+    return answer(shown(row))
 
 
 @call("admin", Route.NORMAL)
