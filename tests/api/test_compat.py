@@ -506,3 +506,43 @@ async def test_who_hangs_up_leaves_nothing_that_is_not_to_be_kept(acme: Any, ali
     await speech._give_up(request, wish, speech.Made(conversion, has_brought_source=False))
     assert not await Conversion.objects.filter(pk=conversion.pk).aexists()
     assert await acme.sources.aexists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("impatient")
+def test_only_so_many_requests_of_a_workspace_wait_at_once(
+    acme: Any, alice: Any, charlies: Any, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "WAITS_MAX", 1)
+    voice = fill(acme, alice)["voice"]
+
+    async def meanwhile(workspace: Any) -> Any:
+        async with waiting.seat_in(workspace):
+            return await sync_to_async(convert)(voice, token)
+
+    full = asyncio.run(meanwhile(acme))
+    assert (full.status_code, full["Retry-After"]) == (429, "5")
+    assert full.json()["detail"] == {"status": "too_many_requests", "message": waiting.FULL}
+    assert acme.conversions.count() == 1  # nothing was begun
+    for answer in (asyncio.run(meanwhile(charlies)), convert(voice, token)):
+        assert answer.json()["detail"]["status"] == "still_converting"
+    add = Client().post("/v1/voices/add", {"name": "Eve"}, headers={"xi-api-key": token})
+    assert add.status_code == 422
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_seat_is_given_back_and_is_none_while_redis_is_away(
+    acme: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "WAITS_MAX", 1)
+    for _ in range(2):
+        with pytest.raises(No, match="broken off"):
+            async with waiting.seat_in(acme):
+                raise No("broken off", status=400)
+    async with waiting.seat_in(acme):
+        with pytest.raises(No, match="wait for their jobs already"):
+            async with waiting.seat_in(acme):
+                pytest.fail("there was no seat")
+        settings.REDIS_URL = "unix:///nowhere/redis.sock"
+        async with waiting.seat_in(acme):
+            pass

@@ -56,6 +56,11 @@ class Made:
 @call("editor", Route.DEAR)
 async def convert(request: ApiRequest, voice: str) -> Any:
     """Convert a sound into a voice and answer the result; who hangs up before its end cancels the conversion."""
+    async with waiting.seat_in(request.caller.workspace):
+        return await _converted(request, voice)
+
+
+async def _converted(request: ApiRequest, voice: str) -> HttpResponseBase:
     patience = waiting.Patience(waiting.CALL_SECONDS)
     wish = await sync_to_async(_wish)(request, voice)
     if not await waiting.until_ready(wish.voice, request.caller.user, patience):

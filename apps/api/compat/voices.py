@@ -125,13 +125,14 @@ def edit(request: ApiRequest, voice: str) -> Any:
 async def add(request: ApiRequest) -> Any:
     """Clone a voice from files at once, with the consent that the labels say."""
     user = request.caller.user
-    voice = await sync_to_async(_create)(request)
-    try:
-        await waiting.until_ready(voice, user, waiting.Patience(CLONE_SECONDS))
-    except Refused:
-        # No voice can be made of these files, so none is left behind.
-        await sync_to_async(services.delete_voice)(voice=voice, user=user)
-        raise
+    async with waiting.seat_in(request.caller.workspace):
+        voice = await sync_to_async(_create)(request)
+        try:
+            await waiting.until_ready(voice, user, waiting.Patience(CLONE_SECONDS))
+        except Refused:
+            # No voice can be made of these files, so none is left behind.
+            await sync_to_async(services.delete_voice)(voice=voice, user=user)
+            raise
     return answer({"voice_id": str(voice.code), "requires_verification": False})
 
 
