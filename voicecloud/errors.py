@@ -10,6 +10,7 @@ from django.template.loader import render_to_string
 from django.views.decorators.csrf import requires_csrf_token
 
 from apps.api import problems
+from apps.api.compat.answers import no_to
 from apps.billing.errors import QuotaExceeded
 from apps.errors import Refused
 
@@ -21,13 +22,11 @@ STORAGE_AWAY = "The storage of files cannot be reached right now; try again in a
 OUR_FAULT = "Something went wrong on our side. It has been logged; try again in a moment."
 
 # The compatible APIs, whose SDKs accept anything.
-FOR_PROGRAMS = ("/v1/", "/v2/")
+FOR_SDKS = ("/v1/", "/v2/")
 
 
 def wants_json(request: HttpRequest) -> bool:
-    """Say whether a program asks: by an address for programs, or it accepts JSON and no page."""
-    if request.path.startswith(FOR_PROGRAMS):
-        return True
+    """Say whether a program asks that accepts JSON and no page."""
     accepted = request.headers.get("Accept", "")
     return "application/json" in accepted and "text/html" not in accepted
 
@@ -40,6 +39,8 @@ def say(request: HttpRequest, message: str, *, status: int, page: str, refused: 
     code = getattr(request, "request_id", "")
     if problems.is_api(request):
         return problems.problem(request, status=status, message=message)
+    if request.path.startswith(FOR_SDKS):
+        return no_to(request, refused or Refused(message, status=status))
     if wants_json(request):
         return JsonResponse({"message": message, "request_id": code, **_figures(refused)}, status=status)
     context = {"message": message, "refused": refused}
@@ -63,7 +64,7 @@ def _figures(refused: Refused | None) -> dict[str, Any]:
 @requires_csrf_token
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """400: malformed or oversized in a way that no form of ours sends."""
-    message = problems.UNREADABLE if problems.is_api(request) else BAD_REQUEST
+    message = problems.UNREADABLE if problems.is_api(request) or request.path.startswith(FOR_SDKS) else BAD_REQUEST
     return say(request, message, status=400, page="400.html")
 
 
@@ -92,6 +93,8 @@ def our_fault(request: HttpRequest) -> HttpResponse:
     code = getattr(request, "request_id", "")
     if problems.is_api(request):
         return problems.problem(request, status=500, message=OUR_FAULT)
+    if request.path.startswith(FOR_SDKS):
+        return no_to(request, Refused(OUR_FAULT, status=500))
     if wants_json(request):
         return JsonResponse({"message": OUR_FAULT, "request_id": code}, status=500)
     if request.headers.get("HX-Request") == "true":

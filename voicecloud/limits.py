@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from io import BytesIO
 from typing import Any
 
+from django.core.handlers.asgi import ASGIRequest
+
 from apps.api import problems
+from apps.api.compat.answers import no_to
+from apps.errors import Refused
+from voicecloud.errors import FOR_SDKS
 
 Scope = dict[str, Any]
 Message = Mapping[str, Any]
@@ -67,11 +73,13 @@ def _may_bring_files(path: str, headers: Mapping[bytes, bytes]) -> bool:
 async def _refuse(scope: Scope, send: Send) -> None:
     """Say it as text, which a browser shows and htmx swaps in, or as JSON to a program."""
     accepted = dict(scope["headers"]).get(b"accept", b"")
-    from_api = scope["path"].startswith(problems.PREFIX)
-    as_json = from_api or (b"application/json" in accepted and b"text/html" not in accepted)
+    from_api, from_sdk = (scope["path"].startswith(start) for start in (problems.PREFIX, FOR_SDKS))
+    as_json = from_api or from_sdk or (b"application/json" in accepted and b"text/html" not in accepted)
     code = uuid.uuid4().hex  # Django, which gives requests their ids, never saw this one
     told = problems.body_of(status=413, message=SENTENCE, request_id=code) if from_api else {"message": SENTENCE}
     body = (json.dumps(told) if as_json else SENTENCE).encode()
+    if from_sdk:
+        body = no_to(ASGIRequest(scope, BytesIO()), Refused(SENTENCE, status=413)).content
     headers = [
         (b"content-type", b"application/json" if as_json else b"text/plain; charset=utf-8"),
         (b"content-length", str(len(body)).encode()),

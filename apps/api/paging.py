@@ -34,16 +34,28 @@ def page_of(
     Raises Invalid for a cursor that this list did not give.
     """
     salt = f"cursor:{request.path}"
-    found = rows.order_by(*order)
-    if paging.cursor:
-        found = found.filter(_after(order, _read(paging.cursor, salt, len(order))))
+    found = rows_after(rows, paging.cursor, order, salt=salt)
     page = list(found[: paging.limit + 1])
     following = None
     if len(page) > paging.limit:
         page.pop()
-        following = signing.dumps([_value(page[-1], field) for field in order], salt=salt)
+        following = cursor_of(page[-1], order, salt=salt)
     # What ``shape`` made is valid already.
     return kind.model_construct(items=[shape(row) for row in page], next=following)
+
+
+def cursor_of(row: Model, order: tuple[str, ...], *, salt: str) -> str:
+    """Return the signed place of a row in ``order``, which stays where it is when the row is changed or deleted."""
+    return signing.dumps([_value(row, field) for field in order], salt=salt)
+
+
+def rows_after(rows: QuerySet[Row], cursor: str, order: tuple[str, ...], *, salt: str) -> QuerySet[Row]:
+    """Return ``rows`` in ``order`` from a place on; from their beginning with no ``cursor``.
+
+    Raises Invalid for a cursor that was not made with this ``salt``.
+    """
+    found = rows.order_by(*order)
+    return found.filter(_after(order, _read(cursor, salt, len(order)))) if cursor else found
 
 
 def _read(cursor: str, salt: str, length: int) -> list[Any]:

@@ -38,6 +38,14 @@ PRESETS_MAX = 200
 def add_source(*, workspace: Workspace, user: User, upload: TemporaryUploadedFile) -> Source:
     """Take in an uploaded file as a source, or return the one with the same bytes that is there already.
 
+    Raises Refused as ``bring_source`` does.
+    """
+    return bring_source(workspace=workspace, user=user, upload=upload)[0]
+
+
+def bring_source(*, workspace: Workspace, user: User, upload: TemporaryUploadedFile) -> tuple[Source, bool]:
+    """Do as ``add_source`` does, and say whether the source is new.
+
     Raises Refused: 413 too large, 422 no usable sound, 503 too many checks at once; QuotaExceeded (402) when the
     plan's storage has no room for it.
     """
@@ -48,7 +56,7 @@ def add_source(*, workspace: Workspace, user: User, upload: TemporaryUploadedFil
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     twin = workspace.sources.filter(sha256=sha256, expired_at=None).first()
     if twin is not None:
-        return twin
+        return twin, False
     info = inspect(path)
     source = Source(
         workspace=workspace,
@@ -72,7 +80,7 @@ def add_source(*, workspace: Workspace, user: User, upload: TemporaryUploadedFil
     except BaseException:
         remove([str(source.file.name)])
         raise
-    return source
+    return source, True
 
 
 def submit_conversion(
@@ -163,8 +171,8 @@ def require_consent(voice: Voice) -> None:
         )
 
 
-def delete_conversion(*, conversion: Conversion, user: User) -> None:
-    """Delete a conversion and its files, and its source when nothing else was made of it.
+def delete_conversion(*, conversion: Conversion, user: User, with_source: bool = True) -> None:
+    """Delete a conversion and its files, and ``with_source`` its source when nothing else was made of it.
 
     Raises Refused (409) while its job is not finished.
     """
@@ -175,6 +183,13 @@ def delete_conversion(*, conversion: Conversion, user: User) -> None:
         remove_on_commit(artifact.file for artifact in job.artifacts.all())
         audit(workspace=conversion.workspace, user=user, action="conversion.deleted", target=str(conversion))
         job.delete()  # takes the conversion and the artifacts with it
+        if with_source:
+            delete_unused(source)
+
+
+def delete_unused(source: Source) -> None:
+    """Delete a source with its file unless something was made of it."""
+    with transaction.atomic():
         if not source.conversions.exists():
             remove_on_commit([source.file])
             source.delete()

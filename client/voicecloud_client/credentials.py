@@ -35,9 +35,13 @@ def keep(credentials: Credentials) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({"url": credentials.url, "key": credentials.key}, file)
-    part.replace(path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump({"url": credentials.url, "key": credentials.key}, file)
+        part.replace(path)
+    except BaseException:
+        part.unlink()  # it has the key, and nobody would look for it
+        raise
     return path
 
 

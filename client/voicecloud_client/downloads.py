@@ -21,8 +21,9 @@ def download(wire: Transport, path: str, target: Path, *, sha256: str = "", prog
     With a ``sha256`` the file is compared with it, and what an earlier call left behind is gone on from. Raises
     ApiError, ConnectionFailed after ``retries`` tries without a new byte, DamagedFile, and OSError for the disk.
     """
-    mark = sha256[:16] if sha256 else uuid.uuid4().hex[:16]
-    part = target.with_name(f".{target.name[:100]}.{mark}.part")
+    # Short, whatever the target is called, and the same whenever the same file goes to the same name.
+    mark = hashlib.sha256(sha256.encode() + os.fsencode(target.name)).hexdigest() if sha256 else uuid.uuid4().hex
+    part = target.with_name(f".{mark[:32]}.part")
     try:
         with part.open("ab") as file:
             _fetch(wire, path, file, resume=bool(sha256), progress=progress)

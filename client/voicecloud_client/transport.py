@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import os
 import random
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from voicecloud_client.errors import (
     ServerError,
     Unavailable,
     UnexpectedAnswer,
+    VoicecloudError,
 )
 from voicecloud_client.version import __version__
 
@@ -36,6 +38,7 @@ _CONNECT_SECONDS = 10.0
 _LONGEST_PAUSE = 60.0  # a server that wants us to wait for longer is an answer, not a pause
 _FIRST_PAUSE = 0.5
 _AGAIN = {429, 502, 503, 504}
+_KEY = re.compile(r"[\x21-\x7e]+")
 
 
 class Watched:
@@ -77,6 +80,9 @@ class Transport:
     ) -> None:
         self.url, self.retries = url.rstrip("/"), retries
         self.timeout = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS))
+        key = key.strip()
+        if not _KEY.fullmatch(key):
+            raise VoicecloudError("The API key is empty, or has characters that no key has; copy it again.")
         headers = {"Authorization": f"Bearer {key}", "User-Agent": f"voicecloud-client/{__version__}"}
         try:
             self.http = httpx.Client(
@@ -136,7 +142,7 @@ class Transport:
             try:
                 response = once()
             except httpx.TransportError as error:
-                if last or isinstance(error, httpx.UnsupportedProtocol):
+                if last or isinstance(error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError)):
                     raise unreachable(self.url, error) from error
                 lost = True
                 time.sleep(pause(attempt))
@@ -172,6 +178,9 @@ def unreachable(url: str, error: httpx.TransportError) -> ConnectionFailed:
     """Return the error for a request of which nothing came back."""
     if isinstance(error, httpx.TimeoutException):
         return ConnectionFailed(f"{url} did not answer in time.")
+    if isinstance(error, httpx.LocalProtocolError):
+        # Its text quotes the header that it is about, which may hold the key.
+        return ConnectionFailed(f"{url} was asked nothing: the request cannot be written as HTTP.")
     return ConnectionFailed(f"{url} cannot be reached: {str(error) or type(error).__name__}")
 
 

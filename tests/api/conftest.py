@@ -107,3 +107,9 @@ def caller_for(acme: Any) -> Callable[..., Caller]:
 def caller(caller_for: Callable[..., Caller], bob: Any) -> Caller:
     """Who stands behind a key of Bob's."""
     return caller_for(bob)
+
+
+@pytest.fixture
+def token(acme: Any, bob: Any) -> str:
+    """A key of Bob's."""
+    return keys.issue(membership=acme.memberships.get(user=bob), name="CI", scope="create")[1]

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
-from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
 from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from apps.accounts import keys
-from apps.api.compat import consents, waiting
+from apps.api.compat import speech, waiting
 from apps.api.compat.answers import No, no_to
 from apps.api.compat.door import whole
-from apps.api.compat.voices import shown
 from apps.billing.errors import QuotaExceeded
 from apps.errors import Refused
 from apps.jobs.models import Job, Status
 from apps.jobs.services import end
-from apps.studio.models import Conversion
+from apps.studio import services
+from apps.studio.models import Conversion, Source
 from apps.voices.models import Voice, VoiceModel
 from tests.holdings import fill
 from tests.sounds import tone, wav_bytes
@@ -80,20 +78,12 @@ def test_what_waits_in_the_answer_of_a_no_is_sent() -> None:
     assert no_to(bearer, QUOTA)["x-should-retry"] == "false"
 
 
-@pytest.mark.parametrize("text", [None, "", "null", '"Ellipsis"', "[1]", "{", "{}"])
-def test_labels_that_are_none_are_no_consent(text: str | None) -> None:
-    assert consents.labels_of(text) == {}
+SOUND = wav_bytes(tone(1.5))
 
 
-@pytest.fixture
-def token(acme: Any, bob: Any) -> str:
-    """A key of Bob's."""
-    return keys.issue(membership=acme.memberships.get(user=bob), name="CI", scope="create")[1]
-
-
-def convert(voice: Voice, token: str) -> Any:
-    file = SimpleUploadedFile("a.wav", wav_bytes(tone(1.5)), "audio/wav")
-    return Client().post(f"/v1/voice-changer/{voice.code}", {"audio": file}, headers={"xi-api-key": token})
+def convert(voice: Voice, token: str, query: str = "") -> Any:
+    file = SimpleUploadedFile("a.wav", SOUND, "audio/wav")
+    return Client().post(f"/v1/voice-changer/{voice.code}{query}", {"audio": file}, headers={"xi-api-key": token})
 
 
 @pytest.fixture
@@ -219,39 +209,55 @@ def test_a_file_that_is_gone_from_the_storage_is_told_so(acme: Any, alice: Any, 
     assert answer.status_code == 410
 
 
-def test_a_trained_voice_is_a_professional_one(acme: Any, alice: Any, token: str) -> None:
-    voice = fill(acme, alice)["voice"]
-    assert shown(voice)["category"] == "professional"
-    for category, count in (("professional", 1), ("cloned", 0), ("premade", 0)):
-        answer = Client().get(f"/v2/voices?category={category}", headers={"xi-api-key": token})
-        assert answer.json()["total_count"] == count == len(answer.json()["voices"])
+@pytest.fixture
+def sound_of_alice(acme: Any, alice: Any) -> Source:
+    """A source of Alice's with the bytes that ``convert`` sends."""
+    upload = TemporaryUploadedFile("hers.wav", "audio/wav", len(SOUND), None)
+    upload.write(SOUND)
+    upload.flush()
+    source = services.add_source(workspace=acme, user=alice, upload=upload)
+    upload.close()
+    return source
 
 
-@pytest.mark.parametrize("query", ["page_size=0", "page_size=x", "page_size=1000", "sort=age", "next_page_token=x"])
-def test_a_page_that_cannot_be_is_refused_with_its_field(acme: Any, token: str, query: str) -> None:
-    answer = Client().get(f"/v2/voices?{query}", headers={"xi-api-key": token})
-    assert answer.status_code == 422
-    assert answer.json()["detail"][0]["loc"] == ["query", query.split("=")[0]]
+FORGOTTEN = "?enable_logging=false"
 
 
-def test_a_list_asks_as_many_questions_for_many_voices_as_for_few(
-    acme: Any, alice: Any, token: str, django_assert_max_num_queries: Callable[[int], Any]
+@pytest.mark.django_db(transaction=True)
+def test_a_failed_conversion_that_is_not_to_be_kept_is_deleted(acme: Any, alice: Any, token: str) -> None:
+    held = fill(acme, alice)
+    answer = convert(held["voice"], token, FORGOTTEN)  # by weights that are none
+    assert answer.json()["detail"]["status"] == "conversion_failed"
+    assert "history-item-id" not in answer
+    assert (acme.conversions.get(), acme.sources.get()) == (held["conversion"], held["source"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_colleague_has_brought_is_not_deleted(acme: Any, alice: Any, token: str, sound_of_alice: Source) -> None:
+    held = fill(acme, alice)
+    convert(held["voice"], token, FORGOTTEN)
+    assert acme.conversions.get() == held["conversion"]
+    assert sound_of_alice.file.storage.exists(acme.sources.get(pk=sound_of_alice.pk).file.name)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sound_that_is_not_to_be_kept_is_deleted_when_nothing_is_made_of_it(
+    acme: Any, alice: Any, token: str
 ) -> None:
-    fill(acme, alice)
-    for number in range(20):
-        Voice.objects.create(workspace=acme, name=f"Voice {number:02}")
-    with django_assert_max_num_queries(10):
-        answer = Client().get("/v1/voices", headers={"xi-api-key": token})
-    assert len(answer.json()["voices"]) == 21
+    held = fill(acme, alice)
+    held["voice"].consents.all().delete()
+    assert convert(held["voice"], token, FORGOTTEN).status_code == 403
+    assert acme.sources.get() == held["source"]
 
 
-def test_too_large_a_body_is_refused_before_it_is_read(stack: Any) -> None:
-    wire = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=30)
-    wire.putrequest("POST", "/v1/voices/add")
-    wire.putheader("Content-Length", str(10**10))
-    wire.endheaders()
-    answer = wire.getresponse()
-    assert answer.status == 413 and b"Send fewer or smaller files." in answer.read()
+@pytest.mark.django_db(transaction=True)
+def test_a_deletion_that_fails_is_logged(
+    acme: Any, alice: Any, token: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = fill(acme, alice)
+    monkeypatch.setattr("apps.studio.services.delete_conversion", None)
+    assert convert(held["voice"], token, FORGOTTEN).json()["detail"]["status"] == "conversion_failed"
+    assert "not to be kept" in caplog.text
 
 
 def test_faults_are_told_as_json(acme: Any, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,3 +274,56 @@ def test_numbers_outside_their_range_are_refused(value: str) -> None:
     with pytest.raises(No) as refusal:
         whole(value, usual=10, least=1, most=100, field="query.page_size")
     assert refusal.value.status == 422
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_who_hangs_up_leaves_nothing_that_is_not_to_be_kept(acme: Any, alice: Any, token: str) -> None:
+    held = await sync_to_async(fill)(acme, alice)
+    await Job.objects.filter(conversion=held["conversion"]).aupdate(status="queued", ended_at=None)
+    conversion = await Conversion.objects.select_related("job", "source", "workspace").aget(pk=held["conversion"].pk)
+    request: Any = RequestFactory().post("/v1/voice-changer/x")
+    request.caller = await sync_to_async(keys.caller_of)(token)
+    wish: Any = SimpleNamespace(is_kept=False)
+    await speech._give_up(request, wish, speech.Made(conversion, has_brought_source=False))
+    assert not await Conversion.objects.filter(pk=conversion.pk).aexists()
+    assert await acme.sources.aexists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("impatient")
+def test_only_so_many_requests_of_a_workspace_wait_at_once(
+    acme: Any, alice: Any, charlies: Any, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "WAITS_MAX", 1)
+    voice = fill(acme, alice)["voice"]
+
+    async def meanwhile(workspace: Any) -> Any:
+        async with waiting.seat_in(workspace):
+            return await sync_to_async(convert)(voice, token)
+
+    full = asyncio.run(meanwhile(acme))
+    assert (full.status_code, full["Retry-After"]) == (429, "5")
+    assert full.json()["detail"] == {"status": "too_many_requests", "message": waiting.FULL}
+    assert acme.conversions.count() == 1  # nothing was begun
+    for answer in (asyncio.run(meanwhile(charlies)), convert(voice, token)):
+        assert answer.json()["detail"]["status"] == "still_converting"
+    add = Client().post("/v1/voices/add", {"name": "Eve"}, headers={"xi-api-key": token})
+    assert add.status_code == 422
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_seat_is_given_back_and_is_none_while_redis_is_away(
+    acme: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "WAITS_MAX", 1)
+    for _ in range(2):
+        with pytest.raises(No, match="broken off"):
+            async with waiting.seat_in(acme):
+                raise No("broken off", status=400)
+    async with waiting.seat_in(acme):
+        with pytest.raises(No, match="wait for their jobs already"):
+            async with waiting.seat_in(acme):
+                pytest.fail("there was no seat")
+        settings.REDIS_URL = "unix:///nowhere/redis.sock"
+        async with waiting.seat_in(acme):
+            pass

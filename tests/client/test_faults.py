@@ -5,14 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
 from voicecloud_client import Client, ConnectionFailed, JobFailed, StillRunning
-from voicecloud_client.errors import Conflict, DamagedFile, NotFound, RateLimited, Unavailable, UnexpectedAnswer
+from voicecloud_client.commands.context import free_place, save
+from voicecloud_client.credentials import Credentials, keep
+from voicecloud_client.errors import (
+    ApiError,
+    Conflict,
+    DamagedFile,
+    NotFound,
+    RateLimited,
+    Unavailable,
+    UnexpectedAnswer,
+    VoicecloudError,
+)
+from voicecloud_client.models import Artifact
 
 JOB = {
     "id": "6f1d8a7e-7a5c-4c55-9d0a-0d6f3f1c2b3a", "kind": "conversion", "title": "One", "stage": "", "progress": 0.0,
@@ -49,8 +63,8 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-def client(script: Script, **how: Any) -> Client:
-    return Client("http://site.example", "vc_key", transport=httpx.MockTransport(script), **how)
+def client(script: Script, *, key: str = "vc_key", **how: Any) -> Client:
+    return Client("http://site.example", key, transport=httpx.MockTransport(script), **how)
 
 
 def lost(request: httpx.Request) -> httpx.Response:
@@ -231,3 +245,99 @@ def test_events_that_cannot_be_reached_are_given_up(naps: list[float]) -> None:
     with client(Script(*[lost] * 3), retries=2) as site, pytest.raises(ConnectionFailed):
         site.jobs.wait(JOB["id"])
     assert len(naps) == 2
+
+
+def test_whoever_watches_while_nothing_happens_is_not_given_up(naps: list[float]) -> None:
+    quiet = [told(cut=True)] * 4
+    done = {**JOB, "status": "done", "progress": 1.0}
+    with client(Script(*quiet, lost, told(done)), retries=1) as site:
+        assert site.jobs.wait(JOB["id"]).status == "done"
+
+
+# --- parts
+
+UPLOAD = {"id": JOB["id"], "voice": JOB["id"], "name": "one.wav", "size": len(SOUND), "offset": 0}
+UPLOAD |= {"created_at": JOB["created_at"]}
+
+
+def test_an_upload_that_cannot_go_on_is_given_up(naps: list[float], tmp_path: Path) -> None:
+    (tmp_path / "one.wav").write_bytes(SOUND)
+    script = Script(httpx.Response(201, json=UPLOAD), no(413, "too_large"), httpx.Response(204))
+    with client(script) as site, pytest.raises(ApiError, match="too_large"):
+        site.recordings.add_in_parts(JOB["id"], tmp_path / "one.wav")
+    assert [request.method for request in script.requests] == ["POST", "PUT", "DELETE"]
+    script = Script(httpx.Response(201, json=UPLOAD), no(413, "too_large"), no(404, "not_found"))
+    with client(script) as site, pytest.raises(ApiError, match="too_large"):
+        site.recordings.add_in_parts(JOB["id"], tmp_path / "one.wav")
+
+
+# --- keys
+
+
+def test_a_key_that_cannot_be_sent_is_never_printed() -> None:
+    with client(script := Script(httpx.Response(201, json=VOICE)), key=" vc_key\r\n") as site:
+        site.voices.create("Ada")
+    assert script.requests[0].headers["Authorization"] == "Bearer vc_key"
+    for key in ("vc_se\rcret", "vc_se cret", "vc_sécret", " "):
+        with pytest.raises(VoicecloudError, match="copy it again") as refused:
+            Client("http://site.example", key)
+        assert "cret" not in str(refused.value)
+
+
+def test_what_a_faulty_header_holds_is_never_printed(naps: list[float]) -> None:
+    def odd(request: httpx.Request) -> httpx.Response:
+        raise httpx.LocalProtocolError("Illegal header value b'Bearer vc_secret'")
+
+    with client(Script(odd)) as site, pytest.raises(ConnectionFailed) as refused:
+        site.workspace.get()
+    assert "vc_secret" not in str(refused.value)
+    assert naps == []
+
+
+def test_a_key_that_cannot_be_kept_is_left_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    place = tmp_path / "voicecloud" / "credentials.json"
+    place.mkdir(parents=True)  # nothing can replace it
+    with pytest.raises(OSError, match="credentials"):
+        keep(Credentials("http://site.example", "vc_secret"))
+    assert list(place.parent.iterdir()) == [place]
+
+
+# --- names of files
+
+
+def artifact(name: str) -> Artifact:
+    code, now = UUID(JOB["id"]), datetime.now(UTC)
+    return Artifact(code, code, "result", name, "audio/wav", len(SOUND), HASH, now, None, expired=False)
+
+
+def test_a_file_with_a_long_name_is_saved(tmp_path: Path) -> None:
+    name = "ä" * 120 + ".wav"
+    with client(Script(piece(0), piece(0))) as site:
+        assert save(site, artifact(name), tmp_path).name == name
+        long = save(site, artifact("中" * 200 + ".wav"), tmp_path)
+    assert (long.read_bytes(), long.name) == (SOUND, "中" * 83 + ".wav")
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        (".bashrc", "bashrc"),
+        ("../../.ssh", "ssh"),
+        ("..", "result"),
+        (". .", "result"),
+        ("a\r\n\x1b[31mb.wav", "a[31mb.wav"),
+        ("a\u202egpj.wav", "agpj.wav"),
+        ("c:\\songs\\one.wav", "one.wav"),
+        ("x" * 300, "x" * 255),
+        ("x." + "y" * 300, "x." + "y" * 253),
+    ],
+)
+def test_a_name_from_elsewhere_makes_a_plain_file(tmp_path: Path, name: str, safe: str) -> None:
+    path = free_place(tmp_path, name)
+    assert path == tmp_path / safe
+    path.touch()
+    following = free_place(tmp_path, name)
+    following.touch()
+    assert len(list(tmp_path.iterdir())) == 2
+    assert following.name.removesuffix(path.suffix if len(path.suffix) < 9 else "").endswith(" (2)")

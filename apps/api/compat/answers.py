@@ -23,6 +23,7 @@ _WORDS = {
     413: "file_too_large",
     422: "invalid_content",
     429: "too_many_requests",
+    500: "internal_server_error",
     501: "not_implemented",
     503: "service_unavailable",
 }

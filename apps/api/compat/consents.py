@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from apps.accounts.models import Workspace
 from apps.api.compat.answers import No
+from apps.api.compat.door import line
 from apps.voices import statements
 from apps.voices.services.consents import Terms
 
@@ -30,7 +31,7 @@ def labels_of(text: str | None) -> dict[str, str]:
     """Return the labels of a request; their SDK sends null, or what is no JSON object, where none were given."""
     try:
         found = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
@@ -41,7 +42,7 @@ def terms_of(labels: Mapping[str, str], *, voice: str, workspace: Workspace) -> 
     if not speaker or len(speaker) > _LONGEST_NAME or whose not in ("own", "permission"):
         raise _no(HOW)
     terms = Terms(
-        full_name=speaker,
+        full_name=line(speaker, field="body.labels"),
         is_own_voice=whose == "own",
         speech=_chosen(labels, SPEECH, usual=True),
         singing=_chosen(labels, SINGING, usual=True),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
@@ -16,9 +18,11 @@ from apps.api import limits
 from apps.api.auth import ApiRequest, authenticate
 from apps.api.compat.answers import No, no_to
 from apps.api.limits import Route
+from apps.api.problems import TOO_LARGE
 from apps.errors import Refused
 
 View = Callable[..., Any]
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # and halves of characters, which JSON can write
 NO_RIGHT = "This needs a key whose scope and owner allow what the role {role} may."
 
 
@@ -52,6 +56,8 @@ def call(role: str, cost: Route = Route.CHEAP) -> Callable[[View], View]:
                     return _with(headers, await view(request, **kwargs))
                 except Refused as refused:
                     return _with(headers, no_to(request, refused))
+                except RequestDataTooBig:
+                    return _with(headers, no_to(request, Refused(TOO_LARGE, status=413)))
 
             return answered_later
 
@@ -63,6 +69,8 @@ def call(role: str, cost: Route = Route.CHEAP) -> Callable[[View], View]:
                 return _with(headers, view(request, **kwargs))
             except Refused as refused:
                 return _with(headers, no_to(request, refused))
+            except RequestDataTooBig:
+                return _with(headers, no_to(request, Refused(TOO_LARGE, status=413)))
 
         return answered
 
@@ -108,11 +116,20 @@ def json_of(request: ApiRequest) -> dict[str, Any]:
     """Return the JSON object that the request brings. Raises No (422) for anything else."""
     try:
         found = json.loads(request.body or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter: brackets in brackets, thousands deep
         found = None
     if not isinstance(found, dict):
         raise No("Send a JSON object.", status=422, word="json_invalid", field="body")
     return found
+
+
+def line(text: str, *, field: str) -> str:
+    """Return a text that is one line: no database takes NUL, no page shows controls. Raises No (422)."""
+    if _CONTROLS.search(text):
+        raise No(
+            "Leave out line breaks and control characters.", status=422, word="string_pattern_mismatch", field=field
+        )
+    return text
 
 
 def yes_or_no(value: str | None, *, usual: bool, field: str) -> bool:

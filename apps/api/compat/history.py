@@ -15,8 +15,8 @@ from django.http import HttpResponseBase
 from apps.api.auth import ApiRequest
 from apps.api.compat import formats, voice_settings
 from apps.api.compat.answers import No
-from apps.api.compat.door import call, json_of, whole
-from apps.api.compat.lookup import answer, code_of, conversion_of
+from apps.api.compat.door import call, json_of, line, whole
+from apps.api.compat.lookup import answer, code_of, conversion_of, conversions, conversions_of
 from apps.api.compat.voices import CLONED
 from apps.api.limits import Route
 from apps.jobs.downloads import BLOCK_BYTES
@@ -38,7 +38,7 @@ def every(request: ApiRequest) -> Any:
     up = asked.get("sort_direction") == "asc"
     rows = _filtered(request).order_by(*(("created_at", "pk") if up else ("-created_at", "-pk")))
     if after := asked.get("start_after_history_item_id"):
-        last, than = conversion_of(request, after), "gt" if up else "lt"
+        last, than = _last(request, after), "gt" if up else "lt"
         same = Q(created_at=last.created_at, **{f"pk__{than}": last.pk})
         rows = rows.filter(Q(**{f"created_at__{than}": last.created_at}) | same)
     page = list(rows[: size + 1])
@@ -47,14 +47,24 @@ def every(request: ApiRequest) -> Any:
     return answer({"history": [shown(row) for row in page], "last_history_item_id": last_code, "has_more": more})
 
 
+def _last(request: ApiRequest, code: str) -> Conversion:
+    try:
+        return conversion_of(request, code)
+    except No:
+        message = (
+            f"The history item {code} is not in this workspace, or was deleted meanwhile. Go on with date_before_unix: "
+            "one second after the date_unix of the last item that you have."
+        )
+        raise No(message, status=404, word="history_item_not_found") from None
+
+
 def _filtered(request: ApiRequest) -> QuerySet[Conversion]:
     asked = request.GET
-    rows = request.caller.workspace.conversions.filter(job__status=Status.DONE)
-    rows = rows.select_related("voice", "source", "job__usage").prefetch_related("job__artifacts")
+    rows = conversions(request).filter(job__status=Status.DONE)
     if voice := asked.get("voice_id"):
         rows = rows.filter(voice__code=code_of(voice))
     if text := asked.get("search"):
-        rows = rows.filter(source__name__icontains=text)
+        rows = rows.filter(source__name__icontains=line(text, field="query.search"))
     if asked.get("source") not in (None, "", "STS"):
         rows = rows.none()
     for name, lookup in (("date_before_unix", "created_at__lt"), ("date_after_unix", "created_at__gt")):
@@ -91,7 +101,7 @@ def download(request: ApiRequest) -> HttpResponseBase:
     if not isinstance(codes, list) or not 0 < len(codes) <= MOST_AT_ONCE:
         message = f"Send from 1 to {MOST_AT_ONCE} ids."
         raise No(message, status=422, word="list_type", field="body.history_item_ids")
-    rows = [conversion_of(request, str(code)) for code in dict.fromkeys(codes)]
+    rows = conversions_of(request, map(str, codes))
     results = [_result(row) for row in rows]
     form = asked.get("output_format") or "default"
     if form != "default" and any(result.content_type != f"audio/{form}" for result in results):

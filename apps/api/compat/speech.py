@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import wave
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -17,15 +19,18 @@ from apps.api.compat.answers import No
 from apps.api.compat.door import call, whole, yes_or_no
 from apps.api.compat.lookup import voice_of
 from apps.api.limits import Route
+from apps.errors import Refused
 from apps.jobs.models import Job, Status
 from apps.jobs.services import cancel
 from apps.studio import services
 from apps.studio.models import Conversion
 from apps.voices.models import Voice
 
+log = logging.getLogger(__name__)
 LARGEST_SEED = 2**32 - 1  # theirs; ours are half as many
 RAW, RAW_RATE = "pcm_s16le_16", 16_000
 NOT_READY_SECONDS = "5"
+CANCELLED_WITHIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -40,21 +45,34 @@ class Wish:
     is_kept: bool  # in the history
 
 
+@dataclass(frozen=True)
+class Made:
+    """What a request made: the conversion, and whether its source too."""
+
+    conversion: Conversion
+    has_brought_source: bool
+
+
 @call("editor", Route.DEAR)
 async def convert(request: ApiRequest, voice: str) -> Any:
     """Convert a sound into a voice and answer the result; who hangs up before its end cancels the conversion."""
+    async with waiting.seat_in(request.caller.workspace):
+        return await _converted(request, voice)
+
+
+async def _converted(request: ApiRequest, voice: str) -> HttpResponseBase:
     patience = waiting.Patience(waiting.CALL_SECONDS)
     wish = await sync_to_async(_wish)(request, voice)
     if not await waiting.until_ready(wish.voice, request.caller.user, patience):
         message = f"“{wish.voice.name}” is still being made; ask again in some seconds."
         raise No(message, status=409, word="voice_not_ready", headers={"Retry-After": NOT_READY_SECONDS})
-    conversion = await sync_to_async(_submit)(request, wish)
+    made = await sync_to_async(_submit)(request, wish)
     try:
-        job = await waiting.until_ended(conversion.job, patience)
+        job = await waiting.until_ended(made.conversion.job, patience)
     except asyncio.CancelledError:
-        await sync_to_async(cancel)(conversion.job)
+        await _give_up(request, wish, made)
         raise
-    return await sync_to_async(_answer)(request, wish, conversion, job)
+    return await sync_to_async(_answer)(request, wish, made, job)
 
 
 def _wish(request: ApiRequest, voice: str) -> Wish:
@@ -98,20 +116,50 @@ def _with_header(raw: TemporaryUploadedFile) -> TemporaryUploadedFile:
     return found
 
 
-def _submit(request: ApiRequest, wish: Wish) -> Conversion:
+def _submit(request: ApiRequest, wish: Wish) -> Made:
     caller = request.caller
-    source = services.add_source(workspace=caller.workspace, user=caller.user, upload=wish.audio)
-    return services.submit_conversion(
-        workspace=caller.workspace,
-        user=caller.user,
-        voice=wish.voice,
-        source=source,
-        options=wish.options,
-        seed=wish.seed,
-    )
+    source, is_new = services.bring_source(workspace=caller.workspace, user=caller.user, upload=wish.audio)
+    try:
+        conversion = services.submit_conversion(
+            workspace=caller.workspace,
+            user=caller.user,
+            voice=wish.voice,
+            source=source,
+            options=wish.options,
+            seed=wish.seed,
+        )
+    except Refused:
+        if is_new and not wish.is_kept:
+            services.delete_unused(source)
+        raise
+    return Made(conversion, has_brought_source=is_new)
 
 
-def _answer(request: ApiRequest, wish: Wish, conversion: Conversion, job: Job | None) -> HttpResponseBase:
+async def _give_up(request: ApiRequest, wish: Wish, made: Made) -> None:
+    await sync_to_async(cancel)(made.conversion.job)
+    if wish.is_kept:
+        return
+    ended = await waiting.until_ended(made.conversion.job, waiting.Patience(CANCELLED_WITHIN_SECONDS))
+    if ended is None:
+        log.error("not cancelled in time, and not to be kept: conversion %s", made.conversion.code)
+        return
+    made.conversion.job = ended
+    await sync_to_async(_forget)(request, made)
+
+
+def _forget(request: ApiRequest, made: Made) -> None:
+    """Delete what was not to be kept, but no file that a colleague had brought before."""
+    try:
+        services.delete_conversion(
+            conversion=made.conversion, user=request.caller.user, with_source=made.has_brought_source
+        )
+    except Exception:
+        # Called after the answer, where Django passes over it: the log is all that can be told.
+        log.exception("not deleted, and not to be kept: conversion %s", made.conversion.code)
+
+
+def _answer(request: ApiRequest, wish: Wish, made: Made, job: Job | None) -> HttpResponseBase:
+    conversion = made.conversion
     item = {"history-item-id": str(conversion.code)}
     if job is None:
         message = (
@@ -122,7 +170,9 @@ def _answer(request: ApiRequest, wish: Wish, conversion: Conversion, job: Job | 
     conversion.job = job
     if job.status != Status.DONE:
         word = "conversion_cancelled" if job.status == Status.CANCELLED else "conversion_failed"
-        raise No(job.message, status=500 if job.error_id else 400, word=word, headers=item)
+        if not wish.is_kept:
+            _forget(request, made)
+        raise No(job.message, status=500 if job.error_id else 400, word=word, headers=item if wish.is_kept else None)
     result = conversion.result
     if result is None:
         raise No(formats.GONE, status=410)
@@ -130,10 +180,6 @@ def _answer(request: ApiRequest, wish: Wish, conversion: Conversion, job: Job | 
     if wish.is_kept:
         answer["history-item-id"] = item["history-item-id"]
     else:
-        user = request.caller.user
-
-        def forget() -> None:
-            services.delete_conversion(conversion=conversion, user=user)
-
-        answer._resource_closers.append(forget)  # type: ignore[attr-defined]  # called once it was sent, or could not be
+        # Called once it was sent, or could not be.
+        answer._resource_closers.append(partial(_forget, request, made))  # type: ignore[attr-defined]
     return answer

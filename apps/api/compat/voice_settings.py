@@ -75,7 +75,7 @@ def changes_of_json(text: str | None, *, field: str) -> dict[str, Any]:
         return {}
     try:
         settings = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise No("The settings of a voice are a JSON object.", status=422, word="json_invalid", field=field) from None
     return {} if settings is None else changes_of(settings, field=field)
 

@@ -7,16 +7,19 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.files.uploadedfile import TemporaryUploadedFile
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet, prefetch_related_objects
 
 from apps.accounts.models import User
 from apps.api.auth import ApiRequest
 from apps.api.compat import consents, formats, voice_settings, waiting
 from apps.api.compat.answers import No
-from apps.api.compat.door import call, whole
+from apps.api.compat.door import call, line, whole
 from apps.api.compat.lookup import answer, code_of, sample_of, voice_of
 from apps.api.limits import Route
+from apps.api.paging import cursor_of, rows_after
+from apps.api.problems import Invalid
 from apps.errors import Refused
+from apps.voices.forms import VoiceForm
 from apps.voices.models import Recording, Voice, VoiceModel
 from apps.voices.services import recordings
 from apps.voices.services import voices as services
@@ -26,19 +29,20 @@ from ml.catalog import PRESETS
 CLONED, PROFESSIONAL = "cloned", "professional"
 # After so long the voice is answered although its model is not finished: it is by the time it is first used, or later.
 CLONE_SECONDS = 100.0
-_LONGEST_NAME, _LONGEST_DESCRIPTION = 80, 1000
+MOST_VOICES = 1000
+_WORDS = {"required": "missing", "max_length": "string_too_long"}  # theirs for what a form says no to
 _SORTS = {"name": "name", "created_at_unix": "created_at"}
 
 
 @call("viewer")
 def every(request: ApiRequest) -> Any:
-    """Answer all voices of the workspace."""
-    return answer({"voices": [shown(voice) for voice in _rows(request)]})
+    """Answer the voices of the workspace by name, at most as many as one answer holds."""
+    return answer({"voices": [shown(voice) for voice in _rows(request)[:MOST_VOICES]]})
 
 
 @call("viewer")
 def search(request: ApiRequest) -> Any:
-    """Answer a page of voices; the token of the next page is the id of the last voice of this one."""
+    """Answer a page of voices; the token of the next page is the place of the last voice of this one."""
     asked = request.GET
     size = whole(asked.get("page_size"), usual=10, least=1, most=100, field="query.page_size")
     found = _filtered(request)
@@ -47,24 +51,23 @@ def search(request: ApiRequest) -> Any:
         message = f"Voices can be sorted by {' or '.join(_SORTS)}."
         raise No(message, status=422, word="enum", field="query.sort")
     column, down = _SORTS[sort], asked.get("sort_direction") == "desc"
-    rows = found.order_by(*((f"-{column}", "-pk") if down else (column, "pk")))
-    token = asked.get("next_page_token")
-    if token:
-        last = request.caller.workspace.voices.filter(code=code_of(token)).first()
-        if last is None:
-            raise No("This page is no longer there; begin anew.", status=422, field="query.next_page_token")
-        than, value = "lt" if down else "gt", getattr(last, column)
-        rows = rows.filter(Q(**{f"{column}__{than}": value}) | Q(**{column: value, f"pk__{than}": last.pk}))
+    order = (f"-{column}", "-code") if down else (column, "code")
+    salt = f"voices:{order[0]}"
+    try:
+        rows = rows_after(found, asked.get("next_page_token", ""), order, salt=salt)
+    except Invalid:
+        message = "This is no token of this list in this order; begin anew."
+        raise No(message, status=422, field="query.next_page_token") from None
     page = list(rows[: size + 1])
     more, page = len(page) > size, page[:size]
-    token = str(page[-1].code) if more else None
+    token = cursor_of(page[-1], order, salt=salt) if more else None
     voices = [shown(voice) for voice in page]
     return answer({"voices": voices, "has_more": more, "total_count": found.count(), "next_page_token": token})
 
 
 def _filtered(request: ApiRequest) -> QuerySet[Voice]:
     asked, rows = request.GET, _rows(request)
-    if text := asked.get("search"):
+    if text := line(asked.get("search", ""), field="query.search"):
         rows = rows.filter(Q(name__icontains=text) | Q(description__icontains=text))
     if codes := asked.getlist("voice_ids"):
         rows = rows.filter(code__in=map(code_of, codes))
@@ -84,14 +87,21 @@ def _filtered(request: ApiRequest) -> QuerySet[Voice]:
 
 
 def _rows(request: ApiRequest) -> QuerySet[Voice]:
-    rows = request.caller.workspace.voices.select_related("workspace")
-    return rows.prefetch_related("recordings", "models", "conversion_presets")
+    return request.caller.workspace.voices.select_related("workspace").prefetch_related(*_parts())
+
+
+def _parts() -> list[Any]:
+    """What ``shown`` reads of a voice's rows, without the long columns that it does not."""
+    models = Prefetch("models", VoiceModel.objects.only("voice", "kind", "active"))
+    return [Prefetch("recordings", Recording.objects.defer("script")), models, "conversion_presets"]
 
 
 @call("viewer")
 def detail(request: ApiRequest, voice: str) -> Any:
     """Answer one voice."""
-    return answer(shown(voice_of(request, voice)))
+    row = voice_of(request, voice)
+    prefetch_related_objects([row], *_parts())
+    return answer(shown(row))
 
 
 @call("admin", Route.NORMAL)
@@ -105,8 +115,8 @@ def delete(request: ApiRequest, voice: str) -> Any:
 def edit(request: ApiRequest, voice: str) -> Any:
     """Rename or describe a voice, and add files to what it may be trained on."""
     row = voice_of(request, voice)
-    name, description = _name(request), request.POST.get("description", row.description)
-    services.rename_voice(voice=row, name=name, description=_short(description))
+    name, description = _words(request, usual=row.description)
+    services.rename_voice(voice=row, name=name, description=description)
     _add_files(row, request.caller.user, _files(request))
     return answer({"status": "ok"})
 
@@ -115,23 +125,23 @@ def edit(request: ApiRequest, voice: str) -> Any:
 async def add(request: ApiRequest) -> Any:
     """Clone a voice from files at once, with the consent that the labels say."""
     user = request.caller.user
-    voice = await sync_to_async(_create)(request)
-    try:
-        await waiting.until_ready(voice, user, waiting.Patience(CLONE_SECONDS))
-    except Refused:
-        # No voice can be made of these files, so none is left behind.
-        await sync_to_async(services.delete_voice)(voice=voice, user=user)
-        raise
+    async with waiting.seat_in(request.caller.workspace):
+        voice = await sync_to_async(_create)(request)
+        try:
+            await waiting.until_ready(voice, user, waiting.Patience(CLONE_SECONDS))
+        except Refused:
+            # No voice can be made of these files, so none is left behind.
+            await sync_to_async(services.delete_voice)(voice=voice, user=user)
+            raise
     return answer({"voice_id": str(voice.code), "requires_verification": False})
 
 
 def _create(request: ApiRequest) -> Voice:
     workspace, user = request.caller.workspace, request.caller.user
-    name, files = _name(request), _files(request)
+    (name, description), files = _words(request), _files(request)
     if not files:
         raise No("Send at least one file.", status=422, word="missing", field="body.files")
     terms = consents.terms_of(consents.labels_of(request.POST.get("labels")), voice=name, workspace=workspace)
-    description = _short(request.POST.get("description", ""))
     voice = services.create_voice(workspace=workspace, user=user, name=name, description=description)
     try:
         give_consent(voice=voice, user=user, terms=terms)
@@ -153,21 +163,15 @@ def _files(request: ApiRequest) -> list[TemporaryUploadedFile]:
     return [file for file in files if isinstance(file, TemporaryUploadedFile)]
 
 
-def _name(request: ApiRequest) -> str:
-    name = request.POST.get("name", "").strip()
-    if not name:
-        raise No("Say what the voice is called.", status=422, word="missing", field="body.name")
-    if len(name) > _LONGEST_NAME:
-        message = f"A name has at most {_LONGEST_NAME} characters."
-        raise No(message, status=422, word="string_too_long", field="body.name")
-    return name
-
-
-def _short(description: str) -> str:
-    if len(description) > _LONGEST_DESCRIPTION:
-        message = f"A description has at most {_LONGEST_DESCRIPTION} characters."
-        raise No(message, status=422, word="string_too_long", field="body.description")
-    return description
+def _words(request: ApiRequest, *, usual: str = "") -> tuple[str, str]:
+    """Return the name and the description (``usual`` when none is sent) as the page's form takes them."""
+    sent = request.POST
+    form = VoiceForm({"name": sent.get("name"), "description": sent.get("description", usual)})
+    if not form.is_valid():
+        field, errors = next(iter(form.errors.as_data().items()))
+        word = _WORDS.get(errors[0].code or "", "value_error")
+        raise No(str(errors[0].messages[0]), status=422, word=word, field=f"body.{field}")
+    return line(form.cleaned_data["name"], field="body.name"), form.cleaned_data["description"]
 
 
 @call("viewer")

@@ -1,22 +1,26 @@
 """Waits for jobs: a request of the compatible APIs ends with its sound, not with the promise of one.
 
-While it waits it holds neither a database connection nor a worker, and looks at the row when the job is said to have
-changed, or every few seconds where that message was lost.
+While it waits it holds no database connection, and looks at the row when the job is said to have changed, or every few
+seconds where that message was lost. It does hold a thread of the web process, which the middleware waits in, so a
+workspace has only so many seats to wait in.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
+from django.conf import settings
 from django.db import connection, transaction
 from redis.exceptions import RedisError
 
-from apps.accounts.models import User
+from apps.accounts.models import User, Workspace
+from apps.api import limits
 from apps.api.compat.answers import No
 from apps.jobs.events import group_of
 from apps.jobs.models import UNFINISHED, Job
@@ -26,6 +30,10 @@ from apps.voices.services import training
 LOOK_EVERY_SECONDS = 2.0
 # Their SDKs give up after 240 s.
 CALL_SECONDS = 220.0
+WAITS_MAX = 20  # of one workspace at once
+FULL = f"{WAITS_MAX} requests of this workspace wait for their jobs already; ask again when one has ended."
+# Who dies gives a seat back without help: no request waits for so long.
+_FORGOTTEN_AFTER = 2 * CALL_SECONDS
 
 
 class Patience:
@@ -38,6 +46,44 @@ class Patience:
     def left(self) -> float:
         """Seconds; 0 when it is over."""
         return max(0.0, self._until - time.monotonic())
+
+
+@asynccontextmanager
+async def seat_in(workspace: Workspace) -> AsyncIterator[None]:
+    """Hold one of the seats in which requests of a workspace wait. Raises No (429) when there is none.
+
+    Without Redis nothing is counted, as with the other limits.
+    """
+    name, code = f"voicecloud:waits:{workspace.pk}", uuid.uuid4().hex
+    try:
+        if await sync_to_async(_sit_down)(name, code) > WAITS_MAX:
+            raise No(FULL, status=429, headers={"Retry-After": "5"})
+        yield
+    finally:
+        await sync_to_async(_stand_up)(name, code)
+
+
+def _sit_down(name: str, code: str) -> int:
+    """Take a seat and return how many are taken, this one too; 0 without Redis."""
+    now = time.time()
+    try:
+        with limits.wire(settings.REDIS_URL).pipeline() as pipe:
+            pipe.zremrangebyscore(name, 0, now - _FORGOTTEN_AFTER)
+            pipe.zadd(name, {code: now})
+            pipe.zcard(name)
+            pipe.expire(name, int(_FORGOTTEN_AFTER))
+            taken: int = pipe.execute()[2]
+    except (RedisError, OSError):
+        limits.complain()
+        return 0
+    return taken
+
+
+def _stand_up(name: str, code: str) -> None:
+    try:
+        limits.wire(settings.REDIS_URL).zrem(name, code)
+    except (RedisError, OSError):
+        limits.complain()  # the seat is free again by itself in some minutes
 
 
 async def until_ended(job: Job, patience: Patience) -> Job | None:

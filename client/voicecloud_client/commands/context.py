@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from voicecloud_client.models import Artifact, Job, Voice
 from voicecloud_client.terminal import Bar, Screen
 from voicecloud_client.transport import Progress
 
+_LONGEST_NAME = 255  # bytes, in most file systems
+_LONGEST_SUFFIX = 20  # characters; what is longer is no suffix
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -71,14 +74,26 @@ def save(client: Client, artifact: Artifact, folder: Path, *, progress: Progress
 
 
 def free_place(folder: Path, name: str) -> Path:
-    """Return a path in ``folder`` that nothing has yet; of ``name`` only its last part counts."""
-    safe = Path(name.replace("\\", "/")).name
-    wanted = folder / (safe if safe not in ("", ".", "..") else "result")
-    number, path = 2, wanted
+    """Return a path in ``folder`` that nothing has yet.
+
+    Of ``name`` only its last part counts, without control characters, made neither hidden nor too long.
+    """
+    last = Path(name.replace("\\", "/")).name
+    shown = "".join(character for character in last if unicodedata.category(character)[0] != "C")
+    wanted = Path(shown.lstrip(". ") or "result")
+    number, path = 1, folder / _shortened(wanted, "")
     while path.exists():
-        path = wanted.with_name(f"{wanted.stem} ({number}){wanted.suffix}")
         number += 1
+        path = folder / _shortened(wanted, f" ({number})")
     return path
+
+
+def _shortened(name: Path, mark: str) -> str:
+    """Return a file name with ``mark`` before its suffix, cut before both where it is too long."""
+    suffix = name.suffix if len(name.suffix) <= _LONGEST_SUFFIX else ""
+    end = f"{mark}{suffix}".encode()
+    start = name.name.removesuffix(suffix).encode()[: _LONGEST_NAME - len(end)]
+    return start.decode(errors="ignore") + end.decode()
 
 
 def some_file(text: str) -> Path:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from voicecloud_client.decoding import given
 from voicecloud_client.downloads import download
-from voicecloud_client.errors import Conflict
+from voicecloud_client.errors import Conflict, VoicecloudError
 from voicecloud_client.models import Consent, Preflight, Recording, Statement, Take, Upload, Voice
 from voicecloud_client.nouns.noun import Code, Noun, at
 from voicecloud_client.options import Terms
@@ -63,10 +64,19 @@ class Recordings(Noun):
         )
 
     def add_in_parts(self, voice: Code, file: Path, *, progress: Progress | None = None) -> Recording:
-        """Send a file in parts: a lost connection costs one part."""
+        """Send a file in parts: a lost connection costs one part. What was sent is given up when it cannot go on."""
         size = file.stat().st_size
         uploads = Uploads(self._wire)
         upload = uploads.begin(voice, name=file.name, size=size)
+        try:
+            self._send_parts(uploads, upload, file, size, progress)
+            return uploads.finish(upload.id)
+        except BaseException:
+            with suppress(VoicecloudError):  # why it cannot go on is what to tell
+                uploads.abandon(upload.id)
+            raise
+
+    def _send_parts(self, uploads: Uploads, upload: Upload, file: Path, size: int, progress: Progress | None) -> None:
         with file.open("rb") as handle:
             while upload.offset < size:
                 handle.seek(offset := upload.offset)
@@ -79,7 +89,6 @@ class Recordings(Noun):
                         raise
                 if progress is not None:
                     progress(upload.offset, size)
-        return uploads.finish(upload.id)
 
     def get(self, recording: Code) -> Recording:
         """Return one recording."""
