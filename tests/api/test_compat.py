@@ -260,15 +260,6 @@ def test_a_deletion_that_fails_is_logged(
     assert "not to be kept" in caplog.text
 
 
-def test_faults_are_told_as_json(acme: Any, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apps.api.compat.voices.shown", None)
-    Voice.objects.create(workspace=acme, name="Any")
-    client = Client(raise_request_exception=False)
-    answer = client.get("/v1/voices", headers={"xi-api-key": token})
-    assert answer.status_code == 500
-    assert answer.json()["message"].startswith("Something went wrong on our side.")
-
-
 @pytest.mark.parametrize("value", ["0" * 19 + "5" + "0" * 30, "1" + "0" * 20, "-1", "101", "1e1", "٣", "5" * 5000])
 def test_numbers_outside_their_range_are_refused(value: str) -> None:
     with pytest.raises(No) as refusal:
