@@ -215,6 +215,7 @@ class Life(Schedules):
         if begins_anew:
             row["billing_cycle_anchor"] = now
             item.update(current_period_start=now, current_period_end=next_period(now, now))
+            row["cancel_at"] = item["current_period_end"] if row["cancel_at_period_end"] else None
             if is_trial:
                 row.update(status="active", trial_end=now)
         if amount:
