@@ -95,7 +95,7 @@ def sweep() -> int:
     """
     now, count = timezone.now(), 0
     waiting = StripeEvent.objects.filter(handled_at=None, received_at__lt=now - FIRST_WAIT)
-    for row in waiting.order_by("received_at", "pk").iterator(chunk_size=500):
+    for row in waiting.order_by("received_at", "pk").only("received_at", "tries"):
         # One that was handled at once is tried after 30 s, 1 min, 2 min ... of its age, then every hour.
         wait = min(FIRST_WAIT * 2 ** min(row.tries, 20), LONGEST_WAIT * max(1, row.tries - 6))
         if now - row.received_at >= wait:
