@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.stripe_rows import SHAPES, Json, Rows, next_period
+from tests.stripe_rows import LIVE, Json, Rows, next_period
+from tests.stripe_schedules import Schedules
 from tests.stripe_validation import Invalid
 
 DAY = 86_400
@@ -20,14 +21,13 @@ UNUSED = dict.fromkeys(
         "billing_schedules",
     )
 )
-LIVE = ("trialing", "active", "past_due")
 
 
 class Declined(Exception):
     """A payment that the bank refused (402)."""
 
 
-class Life(Rows):
+class Life(Schedules):
     """Rows that change by themselves."""
 
     # --- paying ---------------------------------------------------------------------------------------------------
@@ -51,6 +51,7 @@ class Life(Rows):
         subscription = self.subscribe(
             session["customer"], terms["prices"][0], trial_days=terms["trial_days"], metadata=terms["metadata"]
         )
+        subscription["automatic_tax"]["enabled"] = session["automatic_tax"]["enabled"]
         paid = "no_payment_required" if subscription["status"] == "trialing" else "paid"
         session.update(subscription=subscription["id"], invoice=subscription["latest_invoice"], payment_status=paid)
 
@@ -186,8 +187,11 @@ class Life(Rows):
         if "price" in wanted and price is None:
             raise Invalid(f"No such price: '{wanted['price']}'", param="items[0][price]", code="resource_missing")
         ends_trial = given.get("trial_end") == "now" and row["status"] == "trialing"
-        if price is not None or ends_trial:
-            self._charge_for(row, item, price or item["price"], given, ends_trial)
+        begins_anew = ends_trial or given.get("billing_cycle_anchor") == {"type": "now"}
+        if begins_anew and row["status"] == "trialing" and not ends_trial:
+            raise Invalid("The trial has to end for that.", param="billing_cycle_anchor")
+        if price is not None or begins_anew:
+            self._charge_for(row, item, price or item["price"], given, begins_anew)
         if "cancel_at_period_end" in given:
             row["cancel_at_period_end"] = given["cancel_at_period_end"]
             row["cancel_at"] = item["current_period_end"] if given["cancel_at_period_end"] else None
@@ -195,20 +199,25 @@ class Life(Rows):
         row["metadata"] |= given.get("metadata") or {}
         self.emit("customer.subscription.updated", row)
 
-    def _charge_for(self, row: Json, item: Json, price: Json, given: Json, ends_trial: bool) -> None:
-        amount, now = 0, self.now
-        if ends_trial:
-            amount = price["unit_amount"]
-        elif given.get("proration_behavior") == "always_invoice" and row["status"] != "trialing":
-            whole = item["current_period_end"] - item["current_period_start"]
-            left = (item["current_period_end"] - now) / whole
-            amount = max(0, round((price["unit_amount"] - item["price"]["unit_amount"]) * left))
+    def _charge_for(self, row: Json, item: Json, price: Json, given: Json, begins_anew: bool) -> None:
+        """Charge a change; a month that ``begins_anew`` in full, less what is left of the one that was paid."""
+        now, amount, is_trial = self.now, 0, row["status"] == "trialing"
+        left = (item["current_period_end"] - now) / (item["current_period_end"] - item["current_period_start"])
+        prorates = given.get("proration_behavior") == "always_invoice" and not is_trial
+        if begins_anew:
+            amount = price["unit_amount"] - (round(item["price"]["unit_amount"] * left) if prorates else 0)
+        elif prorates:
+            amount = round((price["unit_amount"] - item["price"]["unit_amount"]) * left)
+        amount = max(0, amount)
         if amount and row["customer"] in self.failing and given.get("payment_behavior") == "error_if_incomplete":
             raise Declined("Your card was declined.")
         item["price"] = price
-        if ends_trial:
-            row.update(status="active", trial_end=now, billing_cycle_anchor=now)
+        if begins_anew:
+            row["billing_cycle_anchor"] = now
             item.update(current_period_start=now, current_period_end=next_period(now, now))
+            row["cancel_at"] = item["current_period_end"] if row["cancel_at_period_end"] else None
+            if is_trial:
+                row.update(status="active", trial_end=now)
         if amount:
             self._collect(row, amount, "subscription_update")
 
@@ -230,84 +239,6 @@ class Life(Rows):
             row["schedule"] = None
             self.emit("subscription_schedule.canceled", schedule)
         self.emit("customer.subscription.deleted", row)
-
-    # --- schedules --------------------------------------------------------------------------------------------------
-    def schedule(self, row: Json) -> Json:
-        """Put a subscription under a schedule whose one phase is its current period."""
-        if row["schedule"]:
-            raise Invalid("You cannot migrate a subscription that is already attached to a schedule.")
-        if row["status"] not in LIVE:
-            raise Invalid("You cannot create a schedule from a subscription that has ended.")
-        item = row["items"]["data"][0]
-        phase = self._phase(item["price"]["id"], item["current_period_start"], item["current_period_end"], {})
-        phase["trial_end"] = row["trial_end"] if row["status"] == "trialing" else None
-        made = self.make(
-            "subscription_schedule",
-            customer=row["customer"],
-            subscription=row["id"],
-            status="active",
-            phases=[phase],
-            current_phase={"start_date": phase["start_date"], "end_date": phase["end_date"]},
-            canceled_at=None,
-            completed_at=None,
-            released_at=None,
-            end_behavior="cancel" if row["cancel_at_period_end"] else "release",
-        )
-        row["schedule"] = made["id"]
-        self.emit("subscription_schedule.created", made)
-        self.emit("customer.subscription.updated", row)
-        return made
-
-    def _phase(self, price: str, start: int, end: int, metadata: Json) -> Json:
-        phase: Json = {**SHAPES["subscription_schedule"]["phases"][0], "start_date": start, "end_date": end}
-        item = {**phase["items"][0], "price": price, "plan": price, "billing_thresholds": None}
-        return {**phase, "items": [item], "metadata": metadata, "transfer_data": None, "billing_thresholds": None}
-
-    def reschedule(self, made: Json, given: Json) -> None:
-        """Give a schedule other phases: the current one first, as it is."""
-        self._check_active(made, "update")
-        if "phases" in given:
-            start, phases = made["current_phase"]["start_date"], []
-            for number, wanted in enumerate(given["phases"]):
-                where = f"phases[{number}]"
-                if wanted.get("start_date", start) != start:
-                    raise Invalid("Phases must follow each other without a gap.", param=f"{where}[start_date]")
-                if "end_date" in wanted and "duration" in wanted:
-                    raise Invalid("Only one of end_date and duration can be given.", param=where)
-                end = wanted.get("end_date") or next_period(start, start)
-                price = wanted["items"][0].get("price", "")
-                if self.get(price, "price") is None:
-                    raise Invalid(f"No such price: '{price}'", param=f"{where}[items][0][price]")
-                phases.append(self._phase(price, start, end, wanted.get("metadata", {})))
-                start = end
-            if len(given["phases"]) > 1 and "end_date" not in given["phases"][0]:
-                raise Invalid("The current phase needs its end.", param="phases[0][end_date]")
-            made["phases"] = phases
-        made["end_behavior"] = given.get("end_behavior", made["end_behavior"])
-        made["metadata"] |= given.get("metadata") or {}
-        self.emit("subscription_schedule.updated", made)
-
-    def release(self, made: Json) -> None:
-        """Let a subscription go on without its schedule, as it is now."""
-        self._check_active(made, "release")
-        row = self.by_id[made["subscription"]]
-        row["schedule"] = None
-        made.update(
-            status="released",
-            released_at=self.now,
-            released_subscription=row["id"],
-            subscription=None,
-            current_phase=None,
-        )
-        self.emit("subscription_schedule.released", made)
-        self.emit("customer.subscription.updated", row)
-
-    @staticmethod
-    def _check_active(made: Json, verb: str) -> None:
-        if made["status"] not in ("not_started", "active"):
-            raise Invalid(
-                f"You cannot {verb} a subscription schedule that is currently in the `{made['status']}` status."
-            )
 
     # --- time -------------------------------------------------------------------------------------------------------
     def advance(self, *, days: float = 0, seconds: int = 0) -> None:
@@ -355,20 +286,6 @@ class Life(Rows):
         if was == "past_due":
             row["status"] = was
         self.emit("customer.subscription.updated", row)
-
-    def _enter_phase(self, row: Json, item: Json, moment: int) -> None:
-        made = self.get(row["schedule"] or "", "subscription_schedule")
-        if made is None:
-            return
-        phase = next((phase for phase in made["phases"] if phase["start_date"] == moment), None)
-        if phase is None:
-            made.update(status="released", released_at=moment, released_subscription=row["id"], current_phase=None)
-            row["schedule"] = made["subscription"] = None
-            self.emit("subscription_schedule.released", made)
-            return
-        item["price"] = self.by_id[phase["items"][0]["price"]]
-        made["current_phase"] = {"start_date": phase["start_date"], "end_date": phase["end_date"]}
-        self.emit("subscription_schedule.updated", made)
 
 
 def session_totals(rows: Rows, items: list[Json]) -> tuple[int, str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from tests.stripe_life import LIVE, Declined
-from tests.stripe_rows import Json
+from tests.stripe_life import Declined
+from tests.stripe_rows import LIVE, Json
 from tests.stripe_validation import Invalid, decode
 
 if TYPE_CHECKING:

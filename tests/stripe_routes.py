@@ -10,8 +10,8 @@ from typing import Any
 from stripe import params
 from stripe.params import billing_portal, checkout
 
-from tests.stripe_life import DAY, LIVE, Life, session_totals
-from tests.stripe_rows import Json
+from tests.stripe_life import DAY, Life, session_totals
+from tests.stripe_rows import LIVE, Json
 from tests.stripe_validation import Invalid
 
 Handler = Callable[[Life, Json, str], Json]

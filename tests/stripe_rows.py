@@ -32,6 +32,7 @@ PREFIXES = {
     "subscription_schedule": "sub_sched",
 }
 VERSION = "2026-10-28.endive"
+LIVE = ("trialing", "active", "past_due")  # of a subscription: it goes on
 KEPT = ("by_id", "ahead", "made", "pending", "failing", "answers")
 
 

@@ -36,6 +36,8 @@ class User(AbstractUser):
     name = models.CharField(max_length=100, blank=True)
     mail_when_ready = models.BooleanField("Write to me when something long is ready", default=True, db_default=True)
 
+    trialed_at = models.DateTimeField(null=True, blank=True, editable=False)  # there is one trial of a plan
+
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
     objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]

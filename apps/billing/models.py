@@ -160,17 +160,21 @@ class Draw(models.Model):
 
 
 class Notice(models.Model):
-    """That people were told how much of a period's allowance is used: once for each share of it."""
+    """That people were told how much of a period's allowance is used: once for each share of each allowance, since a
+    change of plans gives another."""
 
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="usage_notices")
     meter = models.CharField(max_length=20)
     period_start = models.DateTimeField()
     percent = models.PositiveSmallIntegerField()
+    allowance = models.PositiveBigIntegerField(default=0, db_default=0)  # that it is a share of
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["workspace", "meter", "period_start", "percent"], name="notice_once")
+            models.UniqueConstraint(
+                fields=["workspace", "meter", "period_start", "percent", "allowance"], name="notice_once"
+            )
         ]
 
     def __str__(self) -> str:

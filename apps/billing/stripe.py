@@ -24,6 +24,7 @@ from apps.errors import Refused
 if TYPE_CHECKING:
     from stripe import Price, Product, StripeClient
     from stripe import Subscription as StripeSubscription
+    from stripe.checkout import Session
 
 log = logging.getLogger(__name__)
 CONNECT_SECONDS, ANSWER_SECONDS, RETRIES = 3.0, 10.0, 1
@@ -32,6 +33,7 @@ PREFIX = "voicecloud-"  # of our products' ids and our prices' lookup keys
 MARK = "voicecloud"  # the metadata of a price that says what it is for, also once its lookup key moved to a newer one
 LIVE = ("trialing", "active", "past_due", "unpaid")
 AWAY = "The payment service does not answer. Nothing was changed; try again in a minute."
+UNKNOWN = "The payment service does not answer. It may have been done: look at the plan before you try again."
 OUR_FAULT = "The payment service did not accept this. Nothing was changed, and we have been told."
 NOT_FOR_SALE = "This site sells no plans: whoever runs it assigns them."
 
@@ -61,8 +63,11 @@ def _client(key: str, base: str) -> StripeClient:
 
 
 @contextmanager
-def asking() -> Iterator[None]:
-    """Turn what Stripe raises inside into Refused: 402 for a card, 503 for all that is not the user's doing."""
+def asking(away: str = AWAY) -> Iterator[None]:
+    """Turn what Stripe raises inside into Refused: 402 for a card, 503 for all that is not the user's doing.
+
+    ``away`` is said when no answer came; of what changes something nobody knows then whether it was done (UNKNOWN).
+    """
     import stripe
 
     try:
@@ -70,9 +75,12 @@ def asking() -> Iterator[None]:
     except stripe.CardError as error:
         said = error.user_message or "The card was declined."
         raise Refused(f"{said} Nothing was changed; use another card.", status=402) from error
-    except (stripe.APIConnectionError, stripe.RateLimitError, stripe.APIError) as error:
-        log.warning("Stripe is away: %s", error)
+    except stripe.RateLimitError as error:
+        log.warning("Stripe is asked too often: %s", error)
         raise Refused(AWAY, status=503) from error
+    except (stripe.APIConnectionError, stripe.APIError) as error:
+        log.warning("Stripe is away: %s", error)
+        raise Refused(away, status=503) from error
     except stripe.StripeError as error:
         log.exception("Stripe refuses what we ask: %s", error.code)
         raise Refused(OUR_FAULT, status=503) from error
@@ -182,14 +190,31 @@ def product(code: str) -> Product | None:
         return None
 
 
-def close_page(session: str) -> None:
-    """Close an open pay page; one that was paid or closed a moment ago stays as it is."""
+def close_page(session: str) -> bool:
+    """Close an open pay page; False for one that was paid a moment ago."""
     import stripe
 
+    sessions = client().v1.checkout.sessions
     try:
-        client().v1.checkout.sessions.expire(session)
+        sessions.expire(session)
     except stripe.InvalidRequestError as error:
         log.warning("pay page %s was not closed: %s", session, error)
+        return sessions.retrieve(session).status == "expired"
+    return True
+
+
+def open_pages(customer: str) -> list[Session]:
+    """Return the customer's pay pages that can still be paid."""
+    found = client().v1.checkout.sessions.list({"customer": customer, "status": "open", "limit": 100})
+    return list(found.auto_paging_iter())
+
+
+def close_plan_pages(customer: str) -> None:
+    """Close the pages on which the customer could buy a plan. Raises Refused when Stripe cannot be asked."""
+    with asking():
+        for page in open_pages(customer):
+            if page.mode == "subscription":
+                close_page(page.id)
 
 
 def customers() -> Iterator[tuple[str, uuid.UUID]]:

@@ -67,8 +67,8 @@ def _standings(subscription: Subscription) -> list[Standing]:
 def look(workspace_pk: int, meter: str) -> int | None:
     """Write to owner and admins if 80 or 100 % of the meter's allowance is used and they were not told in this period.
 
-    Return the percent that they were told of now. Only one of several callers tells it: a row for each percent, meter
-    and period is theirs who inserts it.
+    Return the percent that they were told of now. Only one of several callers tells it: a row for each percent of the
+    meter's allowance and period is theirs who inserts it.
     """
     workspace = Workspace.objects.filter(pk=workspace_pk, deleted_at=None).first()
     if workspace is None:
@@ -80,19 +80,22 @@ def look(workspace_pk: int, meter: str) -> int | None:
     start = subscription.period().start
     with transaction.atomic():
         reached = [percent for percent in PERCENTS if standing.percent >= percent]
-        new = [percent for percent in reached if _is_first(workspace, meter, start, percent)]
+        found = [_notice(workspace, standing, start, percent) for percent in reached]
+        new = [notice for notice, is_new in found if is_new]
         if not new:
             return None
-        transaction.on_commit(partial(_tell, workspace, standing), robust=True)
-    return max(new)
+        transaction.on_commit(partial(_tell, workspace, standing, [notice.pk for notice in new]), robust=True)
+    return max(notice.percent for notice in new)
 
 
-def _is_first(workspace: Workspace, meter: str, start: datetime, percent: int) -> bool:
-    _, is_new = Notice.objects.get_or_create(workspace=workspace, meter=meter, period_start=start, percent=percent)
-    return is_new
+def _notice(workspace: Workspace, standing: Standing, start: datetime, percent: int) -> tuple[Notice, bool]:
+    return Notice.objects.get_or_create(
+        workspace=workspace, meter=standing.meter, period_start=start, percent=percent, allowance=standing.allowance
+    )
 
 
-def _tell(workspace: Workspace, standing: Standing) -> None:
+def _tell(workspace: Workspace, standing: Standing, notices: list[int]) -> None:
+    """Write to those who can do something about it. If no letter went out, the next use tries again."""
     link = f"{settings.SITE_URL}{reverse('billing:usage', args=[workspace.slug])}"
     facts = {
         "workspace": workspace,
@@ -103,5 +106,6 @@ def _tell(workspace: Workspace, standing: Standing) -> None:
         "sells": bool(settings.STRIPE_SECRET_KEY),
     }
     members = Membership.objects.filter(workspace=workspace, role__in=[Role.OWNER, Role.ADMIN]).select_related("user")
-    for membership in members:
-        usage_letter(membership.user, facts)
+    sent = [usage_letter(membership.user, facts) for membership in members]
+    if sent and not any(sent):
+        Notice.objects.filter(pk__in=notices).delete()

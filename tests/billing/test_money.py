@@ -121,9 +121,25 @@ def test_an_upgrade_is_paid_and_there_at_once(shop: LocalStripe, owner: Client, 
     answer = owner.post("/w/acme/billing/change/", {"plan": "scale"}, follow=True)
     assert "The plan is Scale now" in answer.content.decode()
     newest = money.invoices(acme)[0]
-    assert newest.status == "paid" and 8_000 < newest.total < 12_000
+    assert newest.status == "paid" and 19_900 - 3_600 < newest.total < 19_900 - 2_900, "a whole month, less 20 days"
     acme.refresh_from_db()
     assert acme.seats == 50
+
+
+def test_an_upgrade_on_the_last_day_buys_a_whole_month_that_begins_then(
+    shop: LocalStripe, owner: Client, acme: Any, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buy(shop, owner, "studio")
+    told(shop, post)
+    paid_until = row_of(acme).paid_until
+    assert paid_until is not None
+    put_clock_on(shop, monkeypatch, (paid_until - timezone.now()).total_seconds() / 86_400 - 0.5)
+    owner.post("/w/acme/billing/change/", {"plan": "scale"})
+    row = row_of(acme)
+    assert money.invoices(acme)[0].total > 19_700
+    assert timedelta() <= timezone.now() - row.anchor < timedelta(minutes=1), "the allowance begins with what is paid"
+    assert row.paid_until is not None and row.paid_until > paid_until + timedelta(days=25)
+    assert row.period().end == row.paid_until
 
 
 def test_an_upgrade_ends_a_trial_of_the_lower_plan(shop: LocalStripe, owner: Client, acme: Any, post: Post) -> None:

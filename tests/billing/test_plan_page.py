@@ -94,3 +94,34 @@ def test_the_public_page_has_every_plan_that_is_sold(db: None, client: Client, s
     assert "$12" in text and "/pricing/" not in text_of(client, "/")
     settings.STRIPE_SECRET_KEY = "sk_test_x"
     assert "/pricing/" in text_of(client, "/")
+
+
+@pytest.mark.parametrize(
+    ("state", "plan", "said"),
+    [
+        (
+            {},
+            "studio",
+            "Change to Studio now? A new month begins: its price is charged now, less what is left of the paid one.",
+        ),
+        ({"cancels_at": 9}, "studio", "less what is left of the paid one. Your cancellation is taken back."),
+        ({"next_plan": "creator", "plan": "studio"}, "scale", "This takes the place of the change that was to come."),
+        ({"cancels_at": 9, "plan": "studio"}, "creator", "stays as it is. Your cancellation is taken back."),
+        ({"status": "trialing"}, "studio", "The trial ends, a month begins, and its full price is charged now."),
+    ],
+)
+def test_what_a_change_will_do_is_said_before(
+    subscription: Subscription,
+    alice: Any,
+    client_of: ClientOf,
+    settings: Any,
+    state: dict[str, Any],
+    plan: str,
+    said: str,
+) -> None:
+    settings.STRIPE_SECRET_KEY = "sk_test_nobody"
+    days = {name: timezone.now() + timedelta(days=value) if value == 9 else value for name, value in state.items()}
+    Subscription.objects.update(**days)
+    shown = text_of(client_of(alice))
+    form = next(part for part in shown.split("<form")[1:] if f'name="plan" value="{plan}"' in part)
+    assert said in form

@@ -45,7 +45,7 @@ def test_an_event_is_stored_once_and_handled_once(shop: LocalStripe, event: str,
     row = StripeEvent.objects.get()
     assert row.event == event and row.type == "customer.subscription.created" and row.about.startswith("sub_")
     assert (row.tries, row.error) == (1, "") and row.handled_at is not None
-    assert len(shop.requests) == asked + 2
+    assert len(shop.requests) == asked + 3  # subscriptions, paid pages, open pages
 
 
 @pytest.mark.parametrize("forged", ["secret", "body", "none", "old", "young", "empty", "words", "thing"])
@@ -140,6 +140,33 @@ def test_an_event_waits_for_a_worker_in_the_queue(shop: LocalStripe, event: str,
     call.func(*call.args)
     assert StripeEvent.objects.get().handled_at is not None
     queue.empty()
+
+
+def test_while_no_worker_comes_the_queue_does_not_fill_with_the_same_events(
+    shop: LocalStripe, settings: Any, db: None
+) -> None:
+    import django_rq
+
+    settings.JOBS_INLINE = False
+    queue = django_rq.get_queue("default")
+    queue.empty()
+    StripeEvent.objects.create(event="evt_1", type="price.created")
+    StripeEvent.objects.update(received_at=timezone.now() - timedelta(seconds=40))
+    assert [webhook.sweep() for _ in range(3)] == [1, 0, 0]
+    assert len(queue.jobs) == 1
+    queue.empty()
+
+
+def test_the_oldest_comes_first_and_none_that_is_not_due_is_in_its_way(
+    shop: LocalStripe, monkeypatch: pytest.MonkeyPatch, db: None
+) -> None:
+    now, called = timezone.now(), []
+    for name, age, tries in (("young", 60, 0), ("old", 600, 0), ("tried", 900, 9)):
+        row = StripeEvent.objects.create(event=name, type="price.created", tries=tries)
+        StripeEvent.objects.filter(pk=row.pk).update(received_at=now - timedelta(seconds=age))
+    monkeypatch.setattr(webhook, "AT_ONCE", 1)
+    monkeypatch.setattr(webhook, "call", lambda pk: called.append(StripeEvent.objects.get(pk=pk).event))
+    assert webhook.sweep() == 1 and called == ["old"]
 
 
 def test_the_docs_name_the_events_to_subscribe_to() -> None:

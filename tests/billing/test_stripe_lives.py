@@ -15,7 +15,8 @@ from django.db.models import Sum
 from apps.accounts.models import Workspace
 from apps.billing.models import Grant, Subscription
 from apps.billing.services import webhook
-from tests.stripe_life import LIVE, Declined
+from tests.stripe_life import Declined
+from tests.stripe_rows import LIVE
 from tests.stripe_server import LocalStripe
 
 SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed >= 50 else []) for seed in range(250)]
@@ -115,6 +116,8 @@ class ALife:
         item = {"id": row["items"]["data"][0]["id"], "price": price}
         if not row["schedule"]:
             wish = {"items": [item], "proration_behavior": "always_invoice", "payment_behavior": "error_if_incomplete"}
+            if row["status"] != "trialing":
+                wish["billing_cycle_anchor"] = {"type": self.chance.choice(["now", "unchanged"])}
             try:
                 self.shop.change(row, wish)
             except Declined:

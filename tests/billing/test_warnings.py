@@ -91,13 +91,34 @@ def test_a_plan_without_limits_warns_of_nothing(use: Any, acme: Any, django_asse
     assert mail.outbox == [] and not Notice.objects.exists()
 
 
-def test_a_mail_server_that_fails_undoes_nothing(use: Any, acme: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mail_server_that_fails_undoes_nothing_and_the_next_use_tells(
+    use: Any, acme: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("no mail server")
 
-    monkeypatch.setattr("apps.accounts.mail.EmailMultiAlternatives.send", fail)
+    with monkeypatch.context() as down:
+        down.setattr("apps.accounts.mail.EmailMultiAlternatives.send", fail)
+        use(500)
+    assert UsageEvent.objects.get().state == "settled" and not Notice.objects.exists()
+    use(10)
+    assert len(mail.outbox) == 2 and Notice.objects.get().percent == 80
+
+
+def test_one_letter_that_went_out_is_enough(use: Any, acme: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([False, True])
+    monkeypatch.setattr(warnings, "usage_letter", lambda user, facts: next(answers))
+    use(500)
+    use(10)
+    assert Notice.objects.get().percent == 80
+
+
+def test_another_plan_in_the_same_period_is_told_of_too(use: Any, acme: Any) -> None:
     use(600)
-    assert UsageEvent.objects.get().state == "settled" and Notice.objects.count() == 2
+    mail.outbox.clear()
+    Subscription.objects.update(plan="creator")
+    use(13_800)
+    assert len(mail.outbox) == 2 and "80 % of your plan's 5 h of conversion is used." in mail.outbox[0].body
 
 
 def test_the_banner_stays_as_long_as_it_is_so(use: Any, acme: Any, bob: Any, alice: Any, client_of: ClientOf) -> None:

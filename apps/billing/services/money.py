@@ -17,13 +17,13 @@ from apps.accounts.services import audit
 from apps.billing import stripe
 from apps.billing.models import Subscription
 from apps.billing.plans import PLANS, TOP_UPS, Plan, default_plan
+from apps.billing.services import changes, trials
 from apps.billing.services.catalog import price_of
 from apps.billing.services.subscriptions import subscription_of
 from apps.billing.services.sync import STATUSES, sync
 from apps.errors import Refused
 
 if TYPE_CHECKING:
-    from stripe.params import SubscriptionUpdateParams
     from stripe.params.checkout import SessionCreateParams
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def start_checkout(*, workspace: Workspace, user: User, plan: str, done_url: str
     if is_live(row):
         raise Refused("This workspace has a subscription. Change its plan instead.", status=409)
     row = _with_customer(row, user)
-    trial = wanted.trial_days if row.trialed_at is None else 0
+    trial = wanted.trial_days if trials.may_try(row) else 0
     price = price_of(wanted.slug, wanted.price or 0)
     about = {"workspace": str(workspace.code), "plan": wanted.slug, "price": price, "trial": str(trial)}
     params: SessionCreateParams = {
@@ -112,15 +112,13 @@ def _session(
     """
     service, customer = stripe.client().v1.checkout.sessions, str(row.stripe_customer)
     with stripe.asking():
-        latest = service.list({"customer": customer, "limit": 20}).data
-        for old in latest:
-            if old.status != "open":
-                continue
+        latest = service.list({"customer": customer, "limit": 1}).data
+        for old in stripe.open_pages(customer):
             good = old.expires_at - timezone.now().timestamp() > LEAST_SECONDS
             if old.url and good and old.metadata is not None and old.metadata.to_dict() == about:
                 return str(old.url)
-            if old.mode == params["mode"] == "subscription":
-                stripe.close_page(old.id)
+            if old.mode == params["mode"] == "subscription" and not stripe.close_page(old.id):
+                raise Refused("A plan was paid for just now. Look at the plan in a minute.", status=409)
         params |= {
             "customer": customer,
             "client_reference_id": about["workspace"],
@@ -136,8 +134,10 @@ def _session(
             }
         if settings.STRIPE_PROMOTION_CODES:
             params["allow_promotion_codes"] = True
-        # Two clicks at once know the same latest page, and so get the same new one.
-        key = stripe.intent("checkout", latest[0].id if latest else customer, sorted(params.items()))
+        # Two clicks at once know the same latest page, and so get the same new one. Stripe answers the same for a day,
+        # also that it failed: the next hour can try again.
+        hour = f"{timezone.now():%Y-%m-%dT%H}"
+        key = stripe.intent("checkout", latest[0].id if latest else customer, hour, sorted(params.items()))
         made = service.create(params, {"idempotency_key": key})
     return str(made.url)
 
@@ -151,92 +151,56 @@ def open_portal(*, workspace: Workspace, return_url: str) -> str:
         return client.v1.billing_portal.sessions.create({"customer": row.stripe_customer, "return_url": return_url}).url
 
 
-def change_plan(*, workspace: Workspace, user: User, plan: str) -> Subscription:
-    """Change the plan: to a higher one now, charging the rest of the month; to a lower one when the month is over.
+def change_plan(*, workspace: Workspace, user: User, plan: str) -> Subscription | None:
+    """Change the plan: to a higher one now, with a new month; to a lower one when the month is over.
 
-    Raises Refused: 402 when the card is declined or an invoice is open, 409 without a subscription.
+    Return the subscription, or None when it is done and Stripe does not say yet how things stand. Raises Refused: 402
+    when the card is declined or an invoice is open, 409 without a subscription.
     """
     wanted = for_sale(plan)
     row = _live(workspace)
     if row.status == Status.PAST_DUE:
         raise Refused("Pay the open invoice first: see your payment details.", status=402)
-    _let_go(row)
     current = PLANS.get(row.plan) or default_plan()
-    price = price_of(wanted.slug, wanted.price or 0)
     if wanted.slug == row.plan:
-        _update(row, {"cancel_at_period_end": False}, "keep")
+        changes.keep(row)
     elif wanted.rank > current.rank or row.status == Status.TRIALING:
-        _change_now(row, wanted, price)
+        changes.change_now(row, wanted, price_of(wanted.slug, wanted.price or 0))
     else:
-        _change_later(row, price)
+        changes.change_later(row, wanted, price_of(wanted.slug, wanted.price or 0))
     audit(
         workspace=workspace, user=user, action="billing.plan", target=wanted.name, data={"from": row.plan, "to": plan}
     )
-    return sync(row)
+    return _as_it_stands(row)
 
 
-def _change_now(row: Subscription, wanted: Plan, price: str) -> None:
-    item = stripe.fetch(str(row.stripe_customer)).item
-    params: SubscriptionUpdateParams = {
-        "items": [{"id": item, "price": price}],
-        "proration_behavior": "always_invoice",
-        "payment_behavior": "error_if_incomplete",  # a card that is declined changes nothing
-        "cancel_at_period_end": False,
-    }
-    if row.status == Status.TRIALING and not wanted.trial_days:
-        params["trial_end"] = "now"  # a trial is of its own plan
-    _update(row, params, f"plan:{wanted.slug}")
-
-
-def _change_later(row: Subscription, price: str) -> None:
-    """Put the subscription under a schedule: as it is until the period ends, then with the other price."""
-    if row.cancels_at is not None:
-        _update(row, {"cancel_at_period_end": False}, "keep")
-    schedules = stripe.client().v1.subscription_schedules
-    with stripe.asking():
-        key = stripe.intent("schedule", row.stripe_subscription, row.synced_at)
-        made = schedules.create({"from_subscription": str(row.stripe_subscription)}, {"idempotency_key": key})
-        phase = made.phases[0]
-        now_price = phase["items"][0].price
-        schedules.update(
-            made.id,
-            {
-                "end_behavior": "release",
-                "phases": [
-                    {
-                        "items": [{"price": now_price if isinstance(now_price, str) else now_price.id, "quantity": 1}],
-                        "start_date": phase.start_date,
-                        "end_date": phase.end_date,
-                    },
-                    {
-                        "items": [{"price": price, "quantity": 1}],
-                        "duration": {"interval": "month", "interval_count": 1},
-                        "proration_behavior": "none",
-                    },
-                ],
-            },
-            {"idempotency_key": stripe.intent("phases", made.id, price, row.synced_at)},
-        )
-
-
-def cancel(*, workspace: Workspace, user: User | None) -> Subscription:
-    """End the subscription when its paid period is over. Raises Refused (409) where there is none."""
+def cancel(*, workspace: Workspace, user: User | None) -> Subscription | None:
+    """End the subscription when its paid period is over. Return as ``change_plan``. Raises Refused (409) where there
+    is none."""
     row = _live(workspace)
-    _let_go(row)
-    _update(row, {"cancel_at_period_end": True}, "cancel")
+    changes.cancel(row)
     audit(workspace=workspace, user=user, action="billing.cancelled", target=row.effective().name)
-    return sync(row)
+    return _as_it_stands(row)
 
 
-def resume(*, workspace: Workspace, user: User) -> Subscription:
-    """Take back a cancellation or a coming change to a lower plan. Raises Refused (409) where there is nothing."""
+def resume(*, workspace: Workspace, user: User) -> Subscription | None:
+    """Take back a cancellation or a coming change to a lower plan. Return as ``change_plan``. Raises Refused (409)
+    where there is nothing."""
     row = _live(workspace)
     if row.cancels_at is None and not row.next_plan:
         raise Refused("Nothing is about to change.", status=409)
-    _let_go(row)
-    _update(row, {"cancel_at_period_end": False}, "keep")
+    changes.keep(row)
     audit(workspace=workspace, user=user, action="billing.resumed", target=row.effective().name)
-    return sync(row)
+    return _as_it_stands(row)
+
+
+def _as_it_stands(row: Subscription) -> Subscription | None:
+    """Return the row brought up to date. What was done is done, also when Stripe does not say how things stand now."""
+    try:
+        return sync(row)
+    except Refused as refusal:
+        log.warning("subscription %s was changed and not asked for yet: %s", row.stripe_subscription, refusal.message)
+        return None
 
 
 def cancel_for_deleted() -> int:
@@ -318,18 +282,3 @@ def _with_customer(row: Subscription, user: User) -> Subscription:
         made = stripe.client().v1.customers.create(params, {"idempotency_key": key})  # type: ignore[arg-type]
     Subscription.objects.filter(pk=row.pk, stripe_customer=None).update(stripe_customer=made.id)
     return Subscription.objects.select_related("workspace").get(pk=row.pk)
-
-
-def _let_go(row: Subscription) -> None:
-    """Release the subscription from its schedule: under one, Stripe lets nobody cancel it."""
-    if row.stripe_schedule:
-        key = stripe.intent("release", row.stripe_schedule, row.synced_at)
-        with stripe.asking():
-            stripe.client().v1.subscription_schedules.release(row.stripe_schedule, {}, {"idempotency_key": key})
-
-
-def _update(row: Subscription, params: SubscriptionUpdateParams, what: str) -> None:
-    # The row is as fresh as this request; the key only serves the client's own second try.
-    key = stripe.intent("update", row.stripe_subscription, what, row.synced_at)
-    with stripe.asking():
-        stripe.client().v1.subscriptions.update(str(row.stripe_subscription), params, {"idempotency_key": key})

@@ -18,7 +18,7 @@ from apps.accounts.models import Workspace
 from apps.accounts.services import audit
 from apps.billing import stripe
 from apps.billing.models import Grant, Subscription
-from apps.billing.services import subscriptions
+from apps.billing.services import subscriptions, trials
 from apps.billing.services.ledger import grant
 from apps.billing.stripe import Facts
 from apps.errors import Refused
@@ -46,8 +46,18 @@ def sync(subscription: Subscription) -> Subscription:
         facts = stripe.fetch(seen.stripe_customer)
         written = _write_unless_written(seen, facts)
         if written is not None:
+            _close_pages(seen, written, facts)
             return written
     raise Refused(stripe.AWAY, status=503)
+
+
+def _close_pages(seen: Subscription, written: Subscription, facts: Facts) -> None:
+    """Close the pay pages that are too many now: for the workspace's second plan, for its owner's second trial."""
+    if facts.is_live:
+        stripe.close_plan_pages(str(seen.stripe_customer))
+    if seen.trialed_at is None and written.trialed_at is not None:
+        for customer in trials.other_customers(written):
+            stripe.close_plan_pages(customer)
 
 
 def _write_unless_written(seen: Subscription, facts: Facts) -> Subscription | None:
@@ -75,8 +85,9 @@ def next_moment(last: datetime | None) -> datetime:
 
 
 def _write(row: Subscription, facts: Facts) -> None:
-    if row.trialed_at is None:
+    if row.trialed_at is None and facts.trialed_at is not None:
         row.trialed_at = facts.trialed_at
+        trials.remember(row, facts.trialed_at)
     if facts.customer_is_gone:
         row.stripe_customer = None
     if facts.is_live:

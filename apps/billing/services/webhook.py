@@ -39,6 +39,7 @@ KINDS = (
     "subscription_schedule.canceled",
 )
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(hours=1)
+AT_ONCE = 500  # events that one sweep has handled
 KEPT_FOR = timedelta(days=90)
 
 
@@ -57,7 +58,9 @@ def take(body: bytes, signature: str) -> bool:
 
 def call(event_pk: int) -> None:
     """Have a worker handle an event. While Redis is away nothing is lost: ``sweep`` calls again."""
+    tries = StripeEvent.objects.filter(pk=event_pk)
     if settings.JOBS_INLINE:
+        tries.update(tries=F("tries") + 1)
         handle(event_pk)
         return
     try:
@@ -65,6 +68,9 @@ def call(event_pk: int) -> None:
         queue.enqueue_call(func=HANDLE, args=(event_pk,), timeout=HANDLE_SECONDS, result_ttl=0, failure_ttl=3600)
     except (RedisError, OSError):
         log.exception("the queue cannot be reached; event %s will be handled later", event_pk)
+        return
+    # Counted here, not by the worker: while none comes, the queue does not fill with the same call again and again.
+    tries.update(tries=F("tries") + 1)
 
 
 def handle(event_pk: int) -> bool:
@@ -72,7 +78,6 @@ def handle(event_pk: int) -> bool:
     row = StripeEvent.objects.filter(pk=event_pk, handled_at=None).first()
     if row is None:
         return True
-    StripeEvent.objects.filter(pk=row.pk).update(tries=F("tries") + 1)
     subscription = Subscription.objects.filter(stripe_customer=row.customer).first() if row.customer else None
     if subscription is not None and row.type in KINDS:
         try:
@@ -85,14 +90,19 @@ def handle(event_pk: int) -> bool:
 
 
 def sweep() -> int:
-    """Have events handled whose handling failed or was lost, each after a growing pause; say how many."""
+    """Have events handled whose handling failed or was lost, the oldest first, each after a growing pause; say
+    how many. At most AT_ONCE: those that are not due yet take nobody's place.
+    """
     now, count = timezone.now(), 0
-    for row in StripeEvent.objects.filter(handled_at=None, received_at__lt=now - FIRST_WAIT)[:500]:
+    waiting = StripeEvent.objects.filter(handled_at=None, received_at__lt=now - FIRST_WAIT)
+    for row in waiting.order_by("received_at", "pk").only("received_at", "tries"):
         # One that was handled at once is tried after 30 s, 1 min, 2 min ... of its age, then every hour.
         wait = min(FIRST_WAIT * 2 ** min(row.tries, 20), LONGEST_WAIT * max(1, row.tries - 6))
         if now - row.received_at >= wait:
             call(row.pk)
             count += 1
+            if count >= AT_ONCE:
+                break
     return count
 
 

@@ -23,6 +23,10 @@ def _address(request: WorkspaceRequest, name: str) -> str:
     return f"{settings.SITE_URL}{reverse(name, args=[request.workspace.slug])}"
 
 
+def _later(request: WorkspaceRequest) -> HttpResponse:
+    return _back(request, "It is done. Stripe did not say yet how the plan stands; it shows up here within minutes.")
+
+
 def _back(request: WorkspaceRequest, said: str) -> HttpResponse:
     messages.success(request, said)
     return redirect("billing:plan", request.workspace.slug)
@@ -68,6 +72,8 @@ def portal(request: WorkspaceRequest) -> HttpResponse:
 def change(request: WorkspaceRequest) -> HttpResponse:
     """Change the plan."""
     row = money.change_plan(workspace=request.workspace, user=request.user, plan=request.POST.get("plan", ""))
+    if row is None:
+        return _later(request)
     if row.next_plan:
         return _back(request, "The plan changes when the paid month is over.")
     return _back(request, f"The plan is {row.effective().name} now.")
@@ -78,6 +84,8 @@ def change(request: WorkspaceRequest) -> HttpResponse:
 def cancel(request: WorkspaceRequest) -> HttpResponse:
     """End the subscription when its paid period is over."""
     row = money.cancel(workspace=request.workspace, user=request.user)
+    if row is None:
+        return _later(request)
     day = f"{row.cancels_at:%d %B %Y}" if row.cancels_at else "the end of the paid period"
     return _back(request, f"Cancelled: the plan stays until {day}.")
 
@@ -87,6 +95,8 @@ def cancel(request: WorkspaceRequest) -> HttpResponse:
 def resume(request: WorkspaceRequest) -> HttpResponse:
     """Take back a cancellation or a coming change."""
     row = money.resume(workspace=request.workspace, user=request.user)
+    if row is None:
+        return _later(request)
     return _back(request, f"The plan stays {row.effective().name}.")
 
 

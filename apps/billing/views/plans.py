@@ -13,7 +13,7 @@ from apps.accounts.access import WorkspaceRequest, member
 from apps.billing import offers, warnings
 from apps.billing.models import GRACE, Subscription
 from apps.billing.plans import METERS, PLANS, TOP_UPS
-from apps.billing.services import holdings
+from apps.billing.services import holdings, trials
 from apps.billing.services.subscriptions import subscription_of
 
 Status = Subscription.Status
@@ -39,6 +39,7 @@ def plan(request: WorkspaceRequest) -> HttpResponse:
         "cards": offers.cards(current),
         "top_ups": TOP_UPS.values(),
         "sells": bool(settings.STRIPE_SECRET_KEY),
+        "may_try": trials.may_try(subscription),
         "may_manage": request.membership.may("admin"),
         "standings": warnings.standings(workspace),
     }
