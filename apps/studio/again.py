@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from apps.accounts.models import User
+from apps.billing.services.subscriptions import locked
 from apps.errors import Refused
 from apps.jobs.models import Job
 from apps.jobs.services import requeue
@@ -40,6 +41,9 @@ def convert_again(*, job: Job, user: User) -> bool:
     when it or its model was deleted, 410 when its source has expired; QuotaExceeded (402).
     """
     with transaction.atomic():
+        # The job, the subscription, the source: as those lock them who end a job or start a batch.
+        Job.objects.select_for_update(no_key=True).get(pk=job.pk)
+        locked(job.workspace)
         rows = Conversion.objects.select_related("workspace", "voice__workspace", "source", "model")
         conversion = rows.filter(job=job).first()
         if conversion is None:
