@@ -178,7 +178,7 @@ def test_the_default_plan_holds_from_the_first_page_on(acme: Any, bob: Any, clie
     settings.DEFAULT_PLAN = "free"
     client_of(bob).get("/w/acme/")
     acme.refresh_from_db()
-    assert (acme.seats, acme.voice_limit, acme.job_limit, acme.retention_days) == (1, 2, 1, 7)
+    assert (acme.seats, acme.voice_limit, acme.job_limit, acme.retention_days) == (1, 2, 1, 14)
 
 
 def test_a_default_plan_without_limits_leaves_those_that_staff_set(acme: Any, bob: Any, client_of: Any) -> None:
