@@ -159,7 +159,7 @@ async def send(limit: BodyLimit, path: str, chunks: list[bytes], headers: list[t
     async def collect(message: Any) -> None:
         sent.append(message)
 
-    await limit({"type": "http", "path": path, "headers": headers}, receive, collect)
+    await limit({"type": "http", "method": "POST", "path": path, "headers": headers}, receive, collect)
     return sent[0]["status"], len(chunks) - len(waiting)
 
 
