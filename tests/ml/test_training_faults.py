@@ -254,12 +254,12 @@ def test_native_clips_shorten_once_the_batch_is_one_and_train_on(takes: list[Pat
 
 
 def _train_in_little_room(takes: list[Path], folder: Path, room: int, sender: Any) -> None:
-    """A native training in steps of 64 clips, with `room` more bytes of address space than it has once prepared."""
+    """A native training in steps of 128 clips, with `room` more bytes of address space than it has once prepared."""
     real = Adaptation.prepare
 
     def prepare(self: Adaptation, report: Any) -> None:
         real(self, report)
-        self.batch = 64  # what `fitted` would not have allowed
+        self.batch = 128  # what `fitted` would not have allowed
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + room,) * 2)
 
@@ -273,14 +273,14 @@ def _train_in_little_room(takes: list[Path], folder: Path, room: int, sender: An
 def test_a_native_training_fits_itself_to_an_address_space_that_is_too_small(takes: list[Path], tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_train_in_little_room, args=(takes, tmp_path, 1_200_000_000, sender))
+    child = context.Process(target=_train_in_little_room, args=(takes, tmp_path, 1_700_000_000, sender))
     child.start()
     sender.close()
     child.join(240)
     assert child.exitcode == 0
     notes, steps, metrics = receiver.recv()
     assert steps == 2 and metrics["held_out"] > 0
-    assert re.fullmatch(r"Memory ran out at step (\d); going on from step \1 with 32 clips of 1 s a step\.", notes[0])
+    assert re.fullmatch(r"Memory ran out at step (\d); going on from step \1 with 64 clips of 1 s a step\.", notes[0])
 
 
 @pytest.mark.parametrize(
