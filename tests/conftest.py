@@ -6,6 +6,7 @@ Sounds to try things on are functions of ``tests.sounds``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,18 @@ if django_settings.DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3
     django_settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(own_state.DATA / "test.sqlite3")
 
 PASSWORD = "correct-horse-battery"
+
+
+TESTS = Path(__file__).resolve().parent
+# Whole sites, whose processes need the machine to themselves to answer in the time that they promise.
+ALONE = ("browser", "faults", "jobs/test_resident.py", "jobs/test_worker_process.py", "test_up.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that are to run one after the other, with nothing beside them."""
+    for item in items:
+        if any(item.path.is_relative_to(TESTS / name) for name in ALONE):
+            item.add_marker("alone")
 
 
 def pytest_report_header() -> str:

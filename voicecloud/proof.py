@@ -46,10 +46,8 @@ def main(arguments: list[str]) -> int:
     if arguments:
         return pytest(arguments)
     failed = [name for name, command in checks() if run(name, command)]
-    status = pytest(["-m", "not slow", *SIDE_BY_SIDE])
-    if in_ci:
-        # One after the other: these start whole sites, and what they say of time is said of a machine of their own.
-        status = pytest(["-m", "slow"]) or status
+    status = pytest(["-m", "not slow and not alone", *SIDE_BY_SIDE])
+    status = pytest(["-m", "slow or alone" if in_ci else "alone and not slow"]) or status
     if failed:
         print(f"Failed before the tests: {', '.join(failed)}.")
     return 1 if failed else status
