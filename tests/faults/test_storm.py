@@ -176,6 +176,9 @@ result["takes"] = sorted(takes)
 charged = {"convert_seconds": 0, "train_minutes": 0}
 delivered = {"convert_seconds": sum(math.ceil(audio[row.pk][0].data["seconds"]) for row in done),
              "train_minutes": sum(max(1, math.ceil(model.training_seconds / 60)) for model in models)}
+# Two instant voices were delivered, and deleted by their owner afterwards.
+instant = [job for job in jobs if job.kind == "instant voice" and job.status == "done"]
+delivered["train_minutes"] += sum(not models.filter(job=job).exists() for job in instant)
 for event in UsageEvent.objects.filter(state="settled"):
     charged[event.meter] += event.spent + event.waived
 result["charged"], result["delivered"] = charged, delivered
