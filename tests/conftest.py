@@ -32,7 +32,7 @@ PASSWORD = "correct-horse-battery"
 
 TESTS = Path(__file__).resolve().parent
 # Whole sites, whose processes need the machine to themselves to answer in the time that they promise.
-ALONE = ("browser", "faults", "jobs/test_resident.py", "jobs/test_worker_process.py", "test_up.py")
+ALONE = ("api/sdk", "browser", "faults", "jobs/test_resident.py", "jobs/test_worker_process.py", "test_up.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,7 +18,13 @@ from tests import debian_redis, postgres, swift
 ROOT = Path(__file__).resolve().parent
 SUITE = ("accounts", "api", "billing", "jobs", "pages", "studio", "voices", "webhooks")
 # Walks of every address store a workspace's files again for each: on the two other servers alone.
-WALKS = ("test_admin.py", "test_security.py", "test_tenancy.py")
+WALKS = (
+    "test_admin.py",
+    "test_security.py",
+    "test_tenancy.py",
+    "api/test_api_tenancy.py",
+    "api/test_compat_tenancy.py",
+)
 # These look into the folder that files lie in; what they show is shown of a bucket in tests/test_storage.py and
 # tests/test_keeping_in_a_bucket.py.
 IN_A_FOLDER = (
@@ -31,6 +37,7 @@ IN_A_FOLDER = (
 ELSEWHERE = (
     "jobs/test_worker_process.py",  # drives a whole site by `up`; tests/faults/test_machines.py does on these servers
     "jobs/test_resident.py",
+    "api/sdk",
     "voices/test_bad_files.py",  # refused before anything is stored
 )
 
@@ -55,7 +62,11 @@ def test_the_suite_passes_on_postgresql_redis_and_swift() -> None:
     programs, redis = postgres.require(), debian_redis.require()
     with swift.server() as store, postgres.server(programs) as database, debian_redis.server(redis) as queue:
         servers = {"TEST_DATABASE_URL": database.address, "TEST_REDIS_URL": queue}
-        run(SUITE, ELSEWHERE + IN_A_FOLDER, servers | {f"TEST_{name}": value for name, value in store.settings.items()})
+        run(
+            SUITE,
+            ELSEWHERE + IN_A_FOLDER + WALKS,
+            servers | {f"TEST_{name}": value for name, value in store.settings.items()},
+        )
         stored = store.client().list_objects_v2(Bucket=store.bucket, Prefix="w/")["KeyCount"]
     assert stored > 100, "the files did lie in the bucket"
 
