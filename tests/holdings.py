@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 from uuid import uuid4
 
@@ -79,6 +80,8 @@ def _voice(workspace: Any, user: Any, sound: bytes) -> dict[str, Any]:
         preset="fast",
         seconds_of_audio=1.0,
         active=True,
+        # Of its own: what an engine has opened under another's name is not opened for it.
+        sha256=hashlib.sha256(f"weights of {workspace.code}".encode()).hexdigest(),
     )
     model.file.save("model.voice", ContentFile(b"weights"))
     return {"voice": voice, "recording": recording, "take": take, "consent": consent, "upload": upload, "model": model}

@@ -28,6 +28,8 @@ WALKS = (
 # These look into the folder that files lie in; what they show is shown of a bucket in tests/test_storage.py and
 # tests/test_keeping_in_a_bucket.py.
 IN_A_FOLDER = (
+    "api/test_files.py",
+    "billing/test_holdings.py",
     "jobs/test_download.py",
     "jobs/test_orphans.py",
     "jobs/test_work_folder.py",
