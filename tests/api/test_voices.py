@@ -10,6 +10,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from apps.accounts.models import AuditEvent
 from apps.voices.models import Recording, Upload, Voice
 from tests.api.conftest import API, Program, error_of
+from tests.received import received
 from tests.sounds import speech, tone, wav_bytes
 
 OCTETS = "application/octet-stream"
@@ -116,7 +117,7 @@ def test_a_spoken_statement_is_kept(api: Program, voice: str) -> None:
     kept = api.form(
         f"/voices/{voice}/consents", full_name="Ada", agreed="true", statement=words, spoken=file(sound)
     ).json()
-    assert b"".join(api.get(f"/consents/{kept['id']}/audio")) == sound
+    assert received(api.get(f"/consents/{kept['id']}/audio")).body == sound
     broken = api.form(
         f"/voices/{voice}/consents", full_name="Ada", agreed="true", statement=words, spoken=file(b"no sound")
     )
