@@ -125,7 +125,7 @@ class Person:
             listening = asyncio.create_task(self.listen())
             try:
                 while time.monotonic() < end:
-                    await random.choices([self.browse, self.convert, self.upload], [8, 2, 1])[0]()
+                    await random.choices([self.browse, self.convert, self.upload], [60, 2, 1])[0]()
                     await asyncio.sleep(random.uniform(*THINK_SECONDS))
             finally:
                 listening.cancel()
@@ -218,7 +218,7 @@ def main() -> None:
 
 
 def measure(site: Stack, options: argparse.Namespace) -> int:
-    """Fill the site, let people come over the first quarter of the time, print what they met."""
+    """Fill the site, let people come over the first half of the time, print what they met."""
     sounds = site.data / "sounds"
     sounds.mkdir()
     for seed in range(6):
@@ -255,7 +255,7 @@ async def crowd(url: str, options: argparse.Namespace, given: dict[str, Any], so
     tally, seconds = Tally(), 60 * options.minutes
     now = time.monotonic()
     people = [Person(url, number, given, sounds, tally) for number in range(options.users)]
-    arrivals = [now + seconds / 4 * number / len(people) for number in range(len(people))]
+    arrivals = [now + seconds / 2 * number / len(people) for number in range(len(people))]
     await asyncio.gather(*(person.live(begin, now + seconds) for person, begin in zip(people, arrivals, strict=True)))
     return tally
 
