@@ -13,10 +13,8 @@ from apps.accounts.access import WorkspaceRequest, member
 from apps.billing import offers, warnings
 from apps.billing.models import GRACE, Subscription
 from apps.billing.plans import METERS, PLANS, TOP_UPS
-from apps.billing.services import holdings, trials
+from apps.billing.services import holdings, money, trials
 from apps.billing.services.subscriptions import subscription_of
-
-Status = Subscription.Status
 
 
 @require_safe
@@ -29,7 +27,7 @@ def plan(request: WorkspaceRequest) -> HttpResponse:
     context = {
         "workspace": workspace,
         "subscription": subscription,
-        "is_live": subscription.status in (Status.TRIALING, Status.ACTIVE, Status.PAST_DUE),
+        "is_live": money.is_live(subscription),
         "plan": current,
         "next_plan": PLANS.get(subscription.next_plan),
         "wanted_plan": PLANS.get(subscription.plan),
