@@ -62,7 +62,7 @@ for number in range(users):
     session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.save()
-    cookies.append(f"{settings.SESSION_COOKIE_NAME}={session.session_key}")
+    cookies.append({settings.SESSION_COOKIE_NAME: session.session_key})
 slug, code, job = workspace.slug, voices[0].code, Job.objects.filter(status="done").first()
 pages = {
     "dashboard": reverse("pages:workspace", args=[slug]),
@@ -141,15 +141,14 @@ async def click(url: str, filled: dict[str, Any], seconds: float) -> Times:
     """Return the seconds of each answer by place, from all users together: every other one is a program."""
     times: Times = defaultdict(list)
     end = time.monotonic() + seconds
-    people = [({"Cookie": cookie}, filled["pages"]) for cookie in filled["cookies"][::2]]
-    programs = [({"Authorization": f"Bearer {key}"}, filled["calls"]) for key in filled["keys"][1::2]]
-    await asyncio.gather(*(one_user(url, headers, places, end, times) for headers, places in people + programs))
+    people = [(Visitor(url, cookies=dict(jar)), filled["pages"]) for jar in filled["cookies"][::2]]
+    programs = [(Visitor(url, {"Authorization": f"Bearer {key}"}), filled["calls"]) for key in filled["keys"][1::2]]
+    await asyncio.gather(*(one_user(visitor, places, end, times) for visitor, places in people + programs))
     return times
 
 
-async def one_user(url: str, headers: dict[str, str], places: dict[str, str], end: float, times: Times) -> None:
+async def one_user(visitor: Visitor, places: dict[str, str], end: float, times: Times) -> None:
     """Ask for places in a random order until ``end``; any answer but 200 raises."""
-    visitor = Visitor(url, headers)
     try:
         await asyncio.sleep(random.random())
         while time.monotonic() < end:

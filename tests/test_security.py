@@ -192,7 +192,7 @@ def test_who_shows_no_key_brings_no_files(path: str) -> None:
 def test_the_site_itself_has_the_limit(db: None) -> None:
     from voicecloud.asgi import application
 
-    app = application.application_mapping["http"]
+    app = application.application_mapping["http"].get_response
     assert isinstance(app, BodyLimit)
     too_much = [(b"content-length", str(app.other + 1).encode()), (b"host", b"127.0.0.1")]
     assert asyncio.run(send(app, "/accounts/login/", [b""], too_much)) == (413, 0)

@@ -91,6 +91,8 @@ def listening(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        # As many as a test lets come at once: what the default of 5 turns away knocks again only seconds later.
+        request_queue_size = 128
 
         def handle_error(self, *args: Any) -> None:
             pass  # a handshake that the sender broke off
