@@ -280,7 +280,7 @@ def _child() -> int:
     request = json.load(sys.stdin)
     limits = Limits(**request["limits"])
     # Before the limits, so that all of them is for the file.
-    for library in ("av", "numpy", "soundfile", "soxr"):
+    for library in ("av", "numpy", *(("soundfile", "soxr") if request["out"] else ())):
         import_module(library)
     _restrict(limits)
     sink = _Sink(Path(request["out"]), request["sample_rate"], request["mono"]) if request["out"] else None

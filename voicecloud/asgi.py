@@ -16,8 +16,9 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402  # as the next
 
 from apps.jobs.consumers import JobConsumer  # noqa: E402  # models can be imported only once Django is set up
-from voicecloud.handler import Handler, Static  # noqa: E402
+from voicecloud.handler import Handler  # noqa: E402
 from voicecloud.limits import BodyLimit  # noqa: E402
+from voicecloud.static import Static  # noqa: E402
 
 websocket_urlpatterns = [path("ws/w/<slug:slug>/jobs/", JobConsumer.as_asgi(), name="ws-jobs")]
 http = BodyLimit(Handler(), workspace=settings.REQUEST_MAX_BYTES, other=2 * settings.DATA_UPLOAD_MAX_MEMORY_SIZE)

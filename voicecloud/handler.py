@@ -1,4 +1,4 @@
-"""How HTTP reaches Django: static files at once, and each request whole in one thread out of a pool that stays.
+"""How HTTP reaches Django: each request whole in one thread, out of a pool that stays.
 
 Django's own ASGI handler changes threads wherever middleware or views that wait meet those that do not, starts a thread
 for each request and ends it, and opens a database connection in each. Where both cores are busy every change of
@@ -12,17 +12,13 @@ import asyncio
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO
-from wsgiref.headers import Headers
 
 from asgiref.sync import sync_to_async
-from django.conf import settings
 from django.core import signals
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import FileResponse, HttpResponseBase
 from django.urls import set_script_prefix
-from servestatic.asgi import FileServerASGI
-from servestatic.middleware import ServeStaticMiddleware
 
 from voicecloud.limits import Receive, Scope, Send
 
@@ -88,21 +84,3 @@ class Handler(ASGIHandler):
         if not response.streaming:
             response.close()
         return response
-
-
-class Static(ServeStaticMiddleware):  # type: ignore[misc]  # has no types
-    """Answers for the static files, which need no thread, and hands all else on.
-
-    It stands before Django instead of among its middleware, where it would part the chain of threads in two.
-    """
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = self.files.get(scope["path"])
-        await (self.get_response if found is None else FileServerASGI(found))(scope, receive, send)
-
-    def add_cache_headers(self, headers: Headers, path: str, url: str) -> None:
-        """Add to each file's headers, once at the start, what all other answers get of SecurityMiddleware."""
-        super().add_cache_headers(headers, path, url)
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers["Referrer-Policy"] = settings.SECURE_REFERRER_POLICY
-        headers["Cross-Origin-Opener-Policy"] = settings.SECURE_CROSS_ORIGIN_OPENER_POLICY

@@ -17,7 +17,9 @@ from voicecloud import demo, processes
 from voicecloud.processes import CannotStart, Child, Supervisor
 
 ROOT = Path(__file__).resolve().parent.parent
-WEB_PROCESSES = 2
+# Python answers with one core a process, and connections that stay open do not spread evenly: two processes a core
+# answer the slowest twentieth of fifty users in half the time of one (docs/performance.md). Each takes 100 MB.
+WEB_PROCESSES = min(8, 2 * (os.cpu_count() or 1))
 SWEEP_SECONDS = "5"
 PREPARE_SECONDS = 300
 ANSWER_SECONDS = 60.0
@@ -37,7 +39,7 @@ def main(arguments: list[str]) -> int:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Return host, port, data, workers and whether a local Stripe sells."""
+    """Return host, port, data, workers, web processes and whether a local Stripe sells."""
     parser = argparse.ArgumentParser(prog="manage.py up", description="Run the whole site on this machine.")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--host", default="127.0.0.1")
@@ -45,11 +47,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path(default), help="folder of all state (default: var)")
     parser.add_argument("--workers", type=int, default=1, help="training and conversion workers (default: 1)")
     parser.add_argument(
+        "--web", type=int, default=WEB_PROCESSES, help=f"processes that answer pages (default: {WEB_PROCESSES})"
+    )
+    parser.add_argument(
         "--demo-billing", action="store_true", help="sell plans through a local Stripe, where nobody is charged"
     )
     options = parser.parse_args(arguments)
-    if options.workers < 1:
-        parser.error("--workers takes a number from 1")
+    if options.workers < 1 or options.web < 1:
+        parser.error("--workers and --web take a number from 1")
     return options
 
 
@@ -79,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         shutil.rmtree(data / "metrics", ignore_errors=True)
         os.set_inheritable(listener.fileno(), True)
         web = command("web", "--fd", str(listener.fileno()))
-        supervisor.start(*(Child(f"web {n + 1}", web, (listener.fileno(),)) for n in range(WEB_PROCESSES)))
+        supervisor.start(*(Child(f"web {n + 1}", web, (listener.fileno(),)) for n in range(options.web)))
         if wait_for_answer(supervisor, f"{address}/healthz"):
             processes.say(f"voicecloud answers on {address}/  (data: {data}; stop with Ctrl-C)")
             # Later than the pages, as they load much and share the cores.

@@ -9,9 +9,9 @@ from apps.api.door import Routes
 from apps.api.paging import page_of
 from apps.api.schemas.base import Page, Paging
 from apps.api.schemas.workspace import Event, Held, Meter, Usage
-from apps.billing.plans import METERS, PERIOD_METERS
+from apps.billing.plans import METERS
 from apps.billing.services.holdings import held
-from apps.billing.services.ledger import balance
+from apps.billing.services.ledger import balances
 from apps.billing.services.subscriptions import plan_of
 
 routes = Routes("usage")
@@ -22,7 +22,8 @@ def get_usage(request: ApiRequest) -> Usage:
     """The plan, and what there is of each meter in the current period."""
     workspace = request.caller.workspace
     meters = [
-        Meter.of(balance(workspace, slug), name=METERS[slug].name, unit=METERS[slug].unit) for slug in PERIOD_METERS
+        Meter.of(balance, name=METERS[slug].name, unit=METERS[slug].unit)
+        for slug, balance in balances(workspace).items()
     ]
     plan = plan_of(workspace)
     holdings = [

@@ -7,13 +7,16 @@ them twice does nothing. A reservation that has expired no longer counts: whoeve
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from django.db import transaction
 from django.db.models import F, Q, Sum
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from apps.accounts.models import ApiKey, User, Workspace
@@ -22,7 +25,7 @@ from apps.billing import amounts, warnings
 from apps.billing.errors import QuotaExceeded
 from apps.billing.models import Draw, Grant, Subscription, UsageEvent
 from apps.billing.periods import Period
-from apps.billing.plans import METERS
+from apps.billing.plans import METERS, PERIOD_METERS
 from apps.billing.services.subscriptions import locked, subscription_of
 
 State = UsageEvent.State
@@ -60,43 +63,66 @@ def counted(now: datetime) -> Q:
 
 def balance(workspace: Workspace, meter: str, *, now: datetime | None = None) -> Balance:
     """Return what is left of a meter now."""
-    return _balance(subscription_of(workspace), meter, now or timezone.now())
+    return _balances(subscription_of(workspace), [meter], now or timezone.now())[meter]
 
 
-def _balance(subscription: Subscription, meter: str, now: datetime, *, at: datetime | None = None) -> Balance:
+def balances(workspace: Workspace, *, now: datetime | None = None) -> dict[str, Balance]:
+    """Return what is left of every meter that is counted by the period."""
+    return _balances(subscription_of(workspace), PERIOD_METERS, now or timezone.now())
+
+
+def _balances(
+    subscription: Subscription, meters: Collection[str], now: datetime, *, at: datetime | None = None
+) -> dict[str, Balance]:
     """Return what is left now of the period that ``at`` lies in, this one when it is None."""
     period = subscription.period(at or now)
     rows = UsageEvent.objects.filter(
-        workspace=subscription.workspace_id, meter=meter, created_at__gte=period.start, created_at__lt=period.end
+        counted(now),
+        workspace=subscription.workspace_id,
+        meter__in=meters,
+        created_at__gte=period.start,
+        created_at__lt=period.end,
     )
-    sums = rows.filter(counted(now)).aggregate(
-        plan=Sum("from_plan"),
-        used=Sum("spent", filter=Q(state=State.SETTLED)),
-        reserved=Sum("amount", filter=Q(state=State.RESERVED)),
+    sums = (
+        rows.order_by()
+        .values("meter")
+        .annotate(
+            plan=Sum("from_plan"),
+            used=Sum("spent", filter=Q(state=State.SETTLED)),
+            reserved=Sum("amount", filter=Q(state=State.RESERVED)),
+        )
     )
-    allowance = subscription.effective(now).limits[meter]
+    by_meter: dict[str, Mapping[str, Any]] = {row["meter"]: row for row in sums}
+    granted: Counter[str] = Counter()
+    for grant, left in grants(subscription.workspace_id, meters, now):
+        granted[grant.meter] += left
+    limits = subscription.effective(now).limits
+    return {meter: _balance(meter, period, limits[meter], by_meter.get(meter, {}), granted[meter]) for meter in meters}
+
+
+def _balance(meter: str, period: Period, allowance: int | None, sums: Mapping[str, Any], granted: int) -> Balance:
     return Balance(
         meter=meter,
         period=period,
         allowance=allowance,
-        used=sums["used"] or 0,
-        reserved=sums["reserved"] or 0,
+        used=sums.get("used") or 0,
+        reserved=sums.get("reserved") or 0,
         # A smaller plan, in the middle of a month, may allow less than was used already.
-        plan_left=None if allowance is None else max(0, allowance - (sums["plan"] or 0)),
-        granted=sum(left for _, left in _grants(subscription.workspace_id, meter, now)),
+        plan_left=None if allowance is None else max(0, allowance - (sums.get("plan") or 0)),
+        granted=granted,
     )
 
 
-def _grants(workspace_pk: int, meter: str, now: datetime) -> list[tuple[Grant, int]]:
+def grants(workspace_pk: int, meters: Collection[str], now: datetime) -> list[tuple[Grant, int]]:
     """Return the grants that something is left of and how much, in the order in which they are used."""
-    grants = Grant.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), workspace=workspace_pk, meter=meter)
-    taken = dict(
-        Draw.objects.filter(Q(event__state=State.SETTLED) | Q(event__state=State.RESERVED, event__expires_at__gt=now))
-        .filter(grant__in=grants)
-        .values_list("grant")
-        .annotate(total=Sum("amount"))
+    drawn = Q(draws__event__state=State.SETTLED) | Q(
+        draws__event__state=State.RESERVED, draws__event__expires_at__gt=now
     )
-    return [(grant, left) for grant in grants if (left := grant.amount - taken.get(grant.pk, 0)) > 0]
+    rows = Grant.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), workspace=workspace_pk, meter__in=meters)
+    rows = rows.annotate(taken=Coalesce(Sum("draws__amount", filter=drawn), 0))
+    # A query that adds up leaves out the model's own order unless it is told.
+    rows = rows.order_by(F("expires_at").asc(nulls_last=True), "pk")
+    return [(grant, left) for grant in rows if (left := grant.amount - grant.taken) > 0]
 
 
 @transaction.atomic
@@ -123,7 +149,7 @@ def reserve(
         return earlier
     if api_key is not None:
         _require_cap(subscription, api_key, meter, amount, now)
-    here = _balance(subscription, meter, now)
+    here = _balances(subscription, [meter], now)[meter]
     _require_left(here, amount)
     event = UsageEvent(
         workspace=workspace,
@@ -176,7 +202,7 @@ def _charge(event: UsageEvent, amount: int, here: Balance, now: datetime) -> Non
     event.from_plan = amount if here.plan_left is None else min(amount, here.plan_left)
     event.save()
     rest = amount - event.from_plan
-    for grant, left in _grants(event.workspace_id, event.meter, now) if rest else []:
+    for grant, left in grants(event.workspace_id, [event.meter], now) if rest else []:
         part = min(rest, left)
         Draw.objects.create(event=event, grant=grant, amount=part)
         rest -= part
@@ -199,7 +225,7 @@ def settle(event_pk: int, *, delivered: int | None = None) -> bool:
     charged = min(used, event.amount)
     if event.expires_at <= now:
         event.draws.all().delete()
-        here = _balance(subscription, event.meter, now, at=event.created_at)
+        here = _balances(subscription, [event.meter], now, at=event.created_at)[event.meter]
         charged = charged if here.left is None else min(charged, here.left)
         _charge(event, charged, here, now)
     elif charged < event.amount:

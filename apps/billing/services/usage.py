@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from django.db.models import Case, F, Q, QuerySet, Sum, When
-from django.db.models.functions import Coalesce, TruncDate
+from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from apps.accounts.models import Workspace
-from apps.billing.models import Grant, Subscription, UsageEvent
+from apps.billing.models import Subscription, UsageEvent
 from apps.billing.periods import Period, period_of
 from apps.billing.plans import PERIOD_METERS
-from apps.billing.services.ledger import counted
+from apps.billing.services.ledger import counted, grants
 
 PERIODS = 12
 State = UsageEvent.State
@@ -89,14 +89,9 @@ def used_in(workspace: Workspace, period: Period) -> dict[str, MeterUse]:
 
 def granted_left(workspace: Workspace) -> dict[str, int]:
     """Return what is left of the grants that count now, by meter."""
-    now = timezone.now()
-    drawn = Q(draws__event__state=State.SETTLED) | Q(
-        draws__event__state=State.RESERVED, draws__event__expires_at__gt=now
-    )
-    grants = Grant.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), workspace=workspace).order_by()
-    left: dict[str, int] = defaultdict(int)
-    for grant in grants.annotate(taken=Coalesce(Sum("draws__amount", filter=drawn), 0)):
-        left[grant.meter] += max(0, grant.amount - grant.taken)
+    left: Counter[str] = Counter()
+    for grant, amount in grants(workspace.pk, PERIOD_METERS, timezone.now()):
+        left[grant.meter] += amount
     return dict(left)
 
 
