@@ -1,6 +1,6 @@
 """Five hundred people use the site at once: they sign in, look around, upload, convert, wait for it and listen.
 
-    python benchmarks/crowd.py [--users 500] [--minutes 10] [--postgres]
+    python benchmarks/crowd.py [--users 500] [--minutes 10] [--pause 20] [--postgres]
 
 Prints a Markdown table of every kind of request, and what became of the jobs. Any answer of 500 and above, any
 connection that breaks and any job that is lost is counted, and the run fails if there was one. The people share the
@@ -34,8 +34,6 @@ from tests.sounds import speech, wav_bytes  # noqa: E402
 from tests.stack import Stack, running, short_folder  # noqa: E402
 
 PASSWORD = "a-long-walk-home-42"
-# Between an answer and the next thing that somebody does.
-THINK_SECONDS = (5.0, 15.0)
 FIRST = """
 from pathlib import Path
 from apps.accounts.models import User
@@ -111,8 +109,11 @@ class Tally:
 class Person:
     """One user: signs in once, then does one thing after the other until the end."""
 
-    def __init__(self, url: str, number: int, given: dict[str, Any], sounds: list[Path], tally: Tally) -> None:
-        self.slug, self.number, self.tally, self.sounds = f"work-{number}", number, tally, sounds
+    def __init__(
+        self, url: str, number: int, given: dict[str, Any], sounds: list[Path], tally: Tally, pause: float
+    ) -> None:
+        self.slug, self.number, self.tally, self.sounds, self.pause = f"work-{number}", number, tally, sounds, pause
+        self.recordings = random.sample(sounds, len(sounds))  # a voice takes each only once
         self.form = {**given["form"], "voice": given["voices"][self.slug]}
         address = f"10.{number // 65536}.{number // 256 % 256}.{number % 256}"
         self.visitor = Visitor(url, {"X-Forwarded-For": address, "X-Forwarded-Proto": "http"})
@@ -126,7 +127,7 @@ class Person:
             try:
                 while time.monotonic() < end:
                     await random.choices([self.browse, self.convert, self.upload], [60, 2, 1])[0]()
-                    await asyncio.sleep(random.uniform(*THINK_SECONDS))
+                    await asyncio.sleep(self.pause * random.uniform(0.5, 1.5))
             finally:
                 listening.cancel()
                 with suppress(asyncio.CancelledError):
@@ -155,9 +156,11 @@ class Person:
         await self.did(name, self.visitor.get(f"/w/{self.slug}/{pages[name]}"))
 
     async def upload(self) -> None:
-        """Bring another recording to the voice."""
+        """Bring another recording to the voice, while there is one that it does not have."""
+        if not self.recordings:
+            return await self.browse()
         path = f"/w/{self.slug}/voices/{self.form['voice']}/recordings/add/"
-        await self.did("upload a recording", self.visitor.post(path, {}, {"files": random.choice(self.sounds)}))
+        await self.did("upload a recording", self.visitor.post(path, {}, {"files": self.recordings.pop()}))
 
     async def convert(self) -> None:
         """Convert a new file, wait for it as the page does, and fetch the result."""
@@ -204,6 +207,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=500)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument(
+        "--pause", type=float, default=20.0, help="seconds from an answer to the next click, on average"
+    )
     parser.add_argument("--postgres", action="store_true", help="PostgreSQL in place of SQLite")
     options = parser.parse_args()
     folder = short_folder()
@@ -234,7 +240,9 @@ def measure(site: Stack, options: argparse.Namespace) -> int:
     site.wait_until(lambda: site.django(IDLE), seconds=300)
     outcome = site.django(OUTCOME, timeout=120)
     log = site.log.read_text(errors="replace")
-    print(f"\n{os.cpu_count()} cores; {options.users} people, {options.minutes:g} min; milliseconds\n")
+    print(
+        f"\n{os.cpu_count()} cores; {options.users} people, {options.minutes:g} min, a click each {options.pause:g} s; milliseconds\n"
+    )
     print("| what | answers | median | P95 | P99 | worst |\n|---|---|---|---|---|---|")
     for name, seconds in [*tally.seconds.items(), ("all", sum(tally.seconds.values(), []))]:
         figures = percentiles(seconds, 0.5, 0.95, 0.99, 1.0)
@@ -254,7 +262,7 @@ async def crowd(url: str, options: argparse.Namespace, given: dict[str, Any], so
     """Return what all people met, who come one after the other."""
     tally, seconds = Tally(), 60 * options.minutes
     now = time.monotonic()
-    people = [Person(url, number, given, sounds, tally) for number in range(options.users)]
+    people = [Person(url, number, given, sounds, tally, options.pause) for number in range(options.users)]
     arrivals = [now + seconds / 2 * number / len(people) for number in range(len(people))]
     await asyncio.gather(*(person.live(begin, now + seconds) for person, begin in zip(people, arrivals, strict=True)))
     return tally

@@ -142,6 +142,19 @@ async def test_requests_do_not_wait_for_each_other(handler: Handler) -> None:
     assert [found for _, _, found in answers] == [b"met"] * meeting.parties
 
 
+async def test_those_that_wait_take_no_thread_from_the_others(handler: Handler) -> None:
+    with override_settings(REQUEST_THREADS=1):
+        narrow = Handler()
+    waiting = [asks(narrow, "/waits") for _ in range(3)]
+    for wire in waiting:
+        await wire.send_input({"type": "http.request"})
+    assert [(await answer(narrow, "/plain"))[0] for _ in range(3)] == [200] * 3
+    for wire in waiting:
+        await wire.send_input({"type": "http.disconnect"})
+        await wire.wait(SECONDS)
+    assert cancelled == ["waits"] * 3
+
+
 async def test_each_request_ends_once_whatever_becomes_of_it(handler: Handler, ended: list[Any]) -> None:
     statuses = [(await answer(handler, where))[0] for where in ("/plain", "/broken", "/stream")]
     assert statuses == [200, 500, 200]

@@ -13,17 +13,15 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.conf import settings
 from django.core import signals
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import FileResponse, HttpResponseBase
-from django.urls import set_script_prefix
+from django.urls import Resolver404, resolve, set_script_prefix
 
 from voicecloud.limits import Receive, Scope, Send
-
-# Requests at once in one process. Most end in milliseconds; this many may wait for an outside service or for a job.
-THREADS = 128
 
 
 class Handler(ASGIHandler):
@@ -31,7 +29,7 @@ class Handler(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="request")
+        self.pool = ThreadPoolExecutor(settings.REQUEST_THREADS, thread_name_prefix="request")
 
     def load_middleware(self, is_async: bool = False) -> None:
         """Build the chain for threads: views that wait are adapted at its inner end."""
@@ -62,7 +60,10 @@ class Handler(ASGIHandler):
                 raise outcome
 
     async def _answer_and_send(self, scope: Scope, body: IO[bytes], send: Send) -> HttpResponseBase:
-        answer = sync_to_async(self._answer, thread_sensitive=False, executor=self.pool)
+        if _waits(scope):
+            answer = sync_to_async(self._answer)  # in a thread for itself: others need those of the pool
+        else:
+            answer = sync_to_async(self._answer, thread_sensitive=False, executor=self.pool)
         response = await answer(scope, body)
         with contextlib.suppress(asyncio.CancelledError):
             await self.send_response(response, send)
@@ -84,3 +85,11 @@ class Handler(ASGIHandler):
         if not response.streaming:
             response.close()
         return response
+
+
+def _waits(scope: Scope) -> bool:
+    """Say whether the view at the address is one that may wait for minutes."""
+    try:
+        return iscoroutinefunction(resolve(scope["path"]).func)
+    except Resolver404:
+        return False

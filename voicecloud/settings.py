@@ -115,6 +115,10 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 
 # --- state -----------------------------------------------------------------------------------------------------------
+DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", default=16)
+# Pages and calls that a web process answers at once. More wait for a thread, which only takes time; in a thread they
+# would wait for a connection, and fail. The pool's others are for sockets, streams and calls that wait for a job.
+REQUEST_THREADS = max(1, DATABASE_POOL_SIZE - 4)
 DATABASES: dict[str, dict[str, Any]] = {
     "default": env.db_url_config(env.str("DATABASE_URL", default="") or f"sqlite:///{DATA_DIR}/db.sqlite3")
 }
@@ -130,7 +134,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"]["OPTIONS"] = {
         # A page waits no longer than this for a connection, be the server away or all of them in use.
-        "pool": {"timeout": 5, "max_size": env.int("DATABASE_POOL_SIZE", default=10)},
+        "pool": {"timeout": 5, "max_size": DATABASE_POOL_SIZE},
         "connect_timeout": 5,
         **DATABASES["default"].get("OPTIONS", {}),
     }

@@ -29,6 +29,8 @@ class Command(BaseCommand):
             lifespan="off",
             proxy_headers=settings.SECURE_PROXY_SSL_HEADER is not None,
             timeout_graceful_shutdown=3,
+            # Longer than proxies keep a connection (nginx: 60 s), so that none sends into one that just ends.
+            timeout_keep_alive=75,
             ws_max_size=64 * 1024,
         )
         uvicorn.Server(config).run(sockets=[socket.socket(fileno=fd)] if fd is not None else None)
