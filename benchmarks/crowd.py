@@ -240,9 +240,8 @@ def measure(site: Stack, options: argparse.Namespace) -> int:
     site.wait_until(lambda: site.django(IDLE), seconds=300)
     outcome = site.django(OUTCOME, timeout=120)
     log = site.log.read_text(errors="replace")
-    print(
-        f"\n{os.cpu_count()} cores; {options.users} people, {options.minutes:g} min, a click each {options.pause:g} s; milliseconds\n"
-    )
+    given_as = f"{options.users} people, {options.minutes:g} min, a click each {options.pause:g} s"
+    print(f"\n{os.cpu_count()} cores; {given_as}; milliseconds\n")
     print("| what | answers | median | P95 | P99 | worst |\n|---|---|---|---|---|---|")
     for name, seconds in [*tally.seconds.items(), ("all", sum(tally.seconds.values(), []))]:
         figures = percentiles(seconds, 0.5, 0.95, 0.99, 1.0)

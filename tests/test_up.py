@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.stack import ROOT, Stack, answers, free_port, running, short_folder
+from voicecloud.up import WEB_PROCESSES
 
 LOGIN = "First log-in (shown only now): admin@localhost"
 
@@ -76,12 +77,16 @@ def test_kill_9_leaves_neither_process_nor_lock(folder: Path) -> None:
 
 def test_a_part_that_dies_is_started_again(folder: Path) -> None:
     with running(folder) as site:
-        before = site.processes()
-        victims = [pid for pid, line in before.items() if "web --fd" in line or "valkey-server" in line]
-        assert len(victims) == 3
+
+        def found() -> list[int]:
+            parts = site.processes().items()
+            return [pid for pid, line in parts if "web --fd" in line or "valkey-server" in line]
+
+        site.wait_until(lambda: len(found()) == WEB_PROCESSES + 1, seconds=30)
+        victims = found()
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
-        site.wait_until(lambda: len(site.processes()) >= len(before), seconds=30)
+        site.wait_until(lambda: len(found()) == len(victims) and not set(found()) & set(victims), seconds=30)
         site.wait_until(lambda: answers(f"{site.url}/healthz"), seconds=30)
         site.wait_until(lambda: answers(f"{site.url}/readyz"), seconds=90)
 

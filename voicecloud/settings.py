@@ -110,6 +110,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "csp.context_processors.nonce",
                 "apps.pages.context.site",
             ],
+            "builtins": ["apps.pages.templatetags.icons"],
         },
     }
 ]

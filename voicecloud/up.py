@@ -84,12 +84,14 @@ def run(options: argparse.Namespace) -> int:
         shutil.rmtree(data / "metrics", ignore_errors=True)
         os.set_inheritable(listener.fileno(), True)
         web = command("web", "--fd", str(listener.fileno()))
-        supervisor.start(*(Child(f"web {n + 1}", web, (listener.fileno(),)) for n in range(options.web)))
+        answering = [Child(f"web {n + 1}", web, (listener.fileno(),)) for n in range(options.web)]
+        supervisor.start(*answering[:2])
         if wait_for_answer(supervisor, f"{address}/healthz"):
             processes.say(f"voicecloud answers on {address}/  (data: {data}; stop with Ctrl-C)")
-            # Later than the pages, as they load much and share the cores.
+            # Later than the first pages, as they load much and share the cores.
             sweep = Child("sweep", command("sweep", "--every", SWEEP_SECONDS))
-            supervisor.start(*workers(options.workers), sweep, Child("webhooks", command("deliver")))
+            parts = [*answering[2:], *workers(options.workers), sweep, Child("webhooks", command("deliver"))]
+            supervisor.start(*parts)
         supervisor.run()
     finally:
         supervisor.stop()
