@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ml import device
+from ml import device, fused
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,8 +22,8 @@ _TIMED_FRAMES, _TIMED_TURNS = 250, 9
 class DepthwiseConv(nn.Module):
     """Depth-wise convolution over time, zero-padded: (B, T, C) -> (B, T, C).
 
-    Written as `kernel` shifted multiply-adds, because torch's grouped convolution wants (B, C, T) and costs
-    about twice as much on CPUs.
+    For a gradient it is written as `kernel` shifted multiply-adds: torch's grouped convolution is quicker by itself
+    (a third of the time), if it is told that its channels come last, but slower with its way back.
     """
 
     def __init__(self, channels: int, kernel: int, dilation: int) -> None:
@@ -35,6 +35,11 @@ class DepthwiseConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         frames, kernel = x.shape[1], self.weight.shape[0]
         reach = (kernel // 2) * self.dilation
+        if fused.there(x):
+            weight = self.weight.T[:, None, None].contiguous(memory_format=torch.channels_last)
+            across, apart = (0, reach), (1, self.dilation)
+            y = nn.functional.conv2d(x.mT[:, :, None], weight, self.bias, 1, across, apart, groups=len(weight))
+            return y[:, :, 0].mT
         padded = nn.functional.pad(x, (0, 0, reach, reach))
         out = self.bias.to(x.dtype).expand_as(x)
         for tap, weight in enumerate(self.weight.to(x.dtype)):
@@ -66,10 +71,18 @@ class ConvNeXtBlock(nn.Module):
         y = self.norm(self.conv(x))
         if self.adapt is not None:
             scale, shift = self.adapt(condition).unsqueeze(1).chunk(2, dim=-1)
-            y = y * (1 + scale) + shift
+            y = torch.addcmul(shift, y, 1 + scale)
+        if fused.there(x):
+            return torch.addcmul(x, self._perceptron(y), self.scale)
         y = self.contract(nn.functional.gelu(self.expand(y), approximate="tanh"))
         out: Tensor = x + y * self.scale
         return out
+
+    def _perceptron(self, y: Tensor) -> Tensor:
+        """Both layers without a gradient, in two thirds of the time (in bfloat16; four fifths in float32)."""
+        kind = fused.dtype_of(y)
+        first, second = ((one.weight.to(kind), one.bias.to(kind)) for one in (self.expand, self.contract))
+        return fused.linear(fused.linear(y.to(kind), *first, fused.GELU), *second)
 
 
 def fast_precision() -> AbstractContextManager[object]:

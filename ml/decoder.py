@@ -66,7 +66,7 @@ class Decoder(nn.Module):
         if noise is None:
             noise = torch.randn(*f0.shape, self.noise_channels)
         condition = self.condition(speaker)
-        x = self.features(content, f0, loudness, noise)
+        x = self.enter(self.features(content, f0, loudness, noise))
         for block in self.blocks:
             x = block(x, condition)
         return self.gains(x)
@@ -77,16 +77,19 @@ class Decoder(nn.Module):
         return hidden
 
     def features(self, content: Tensor, f0: Tensor, loudness: Tensor, noise: Tensor) -> Tensor:
-        """Inputs as in `forward`, (..., T, ...) -> what the first block takes (..., T, width)."""
+        """Inputs as in `forward`, (..., T, ...) -> what the first layer takes (..., T, its width)."""
         voiced = (f0 > 0).float()
         pitch = torch.log2(f0.clamp_min(20.0) / 200.0) * voiced
         level = (loudness + 35.0) / 15.0
-        entered: Tensor = self.enter(torch.cat([content, torch.stack([pitch, voiced, level], dim=-1), noise], dim=-1))
-        return entered
+        return torch.cat([content, torch.stack([pitch, voiced, level], dim=-1), noise], dim=-1)
 
     def gains(self, x: Tensor) -> Gains:
         """What the last block gave (B, T, width) -> Gains."""
-        gains = self.leave(self.norm(x)).float().clamp(*_LOG_GAIN_LIMITS)
+        return self.limited(self.leave(self.norm(x)).float())
+
+    def limited(self, gains: Tensor) -> Gains:
+        """What the last layer gave (B, T, bands of both kinds) -> Gains."""
+        gains = gains.clamp(*_LOG_GAIN_LIMITS)
         harmonic, turbulent = gains.split([self.config.decoder.harmonic_bands, self.config.decoder.noise_bands], -1)
         return Gains(harmonic, turbulent)
 

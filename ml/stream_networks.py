@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ml.content import ContentEncoder
 from ml.convnext import ConvNeXtBlock, fast_dtype
 from ml.decoder import Decoder, Gains
+from ml.fused import GELU, Linear
 
 
 @dataclass
@@ -23,30 +24,28 @@ class _Layer:
     taps: Tensor
     bias: Tensor
     dilation: int
-    expand: tuple[Tensor, Tensor]
-    contract: tuple[Tensor, Tensor]
+    expand: Linear
+    contract: Linear
     past: Tensor
 
     def __call__(self, x: Tensor, hop: int) -> Tensor:
         """(T, C) -> (T, C); the first `hop` frames are final and become the past."""
         reach = len(self.past)
         seen = torch.cat([self.past, x, x[-1:].expand(reach, -1)])
-        self.past = seen[hop : hop + reach].clone()
+        self.past = seen[hop : hop + reach]
         # One view of the frames under every tap: a product and a sum cost half of as many multiply-adds as taps.
         kernel, (frames, channels) = len(self.taps), x.shape
         under = seen.as_strided((kernel, frames, channels), (self.dilation * channels, channels, 1))
-        y = (under * self.taps[:, None]).sum(0) + self.bias
-        y = nn.functional.layer_norm(y, y.shape[-1:]).to(self.expand[0].dtype)
-        y = nn.functional.gelu(nn.functional.linear(y, *self.expand), approximate="tanh")
-        return x + nn.functional.linear(y, *self.contract)
+        y = (under * self.taps).sum(0) + self.bias
+        return x + self.contract(self.expand(nn.functional.layer_norm(y, (channels,))))
 
 
 class _Stack:
     """Successive blocks over one stream."""
 
-    def __init__(self, blocks: nn.ModuleList, hop: int, condition: Tensor | None = None) -> None:
+    def __init__(self, blocks: nn.ModuleList, hop: int, frames: int, condition: Tensor | None = None) -> None:
         self._hop = hop
-        self._layers = [_folded(block, condition) for block in blocks if isinstance(block, ConvNeXtBlock)]
+        self._layers = [_folded(block, frames, condition) for block in blocks if isinstance(block, ConvNeXtBlock)]
 
     def __call__(self, x: Tensor) -> Tensor:
         for layer in self._layers:
@@ -54,8 +53,8 @@ class _Stack:
         return x
 
 
-def _folded(block: ConvNeXtBlock, condition: Tensor | None) -> _Layer:
-    """`block` with its norm's scale and shift, of the `condition` (1, c) if it has one, taken into the perceptron."""
+def _folded(block: ConvNeXtBlock, frames: int, condition: Tensor | None) -> _Layer:
+    """`block` on `frames` a call, with its norm's scale and shift, of the `condition` (1, c) if it has one, taken into the perceptron."""
     if block.adapt is not None:
         scale, shift = block.adapt(condition)[0].chunk(2)
         scale = 1 + scale
@@ -65,38 +64,47 @@ def _folded(block: ConvNeXtBlock, condition: Tensor | None) -> _Layer:
     precision = fast_dtype()
     reach = conv.weight.shape[0] // 2 * conv.dilation
     return _Layer(
-        taps=conv.weight,
+        taps=conv.weight[:, None],
         bias=conv.bias,
         dilation=conv.dilation,
-        expand=((expand.weight * scale).to(precision), (expand.bias + expand.weight @ shift).to(precision)),
-        contract=((contract.weight * block.scale[:, None]).to(precision), (contract.bias * block.scale).to(precision)),
+        expand=Linear(expand.weight * scale, expand.bias + expand.weight @ shift, frames, precision, GELU),
+        contract=Linear(contract.weight * block.scale[:, None], contract.bias * block.scale, frames, precision),
         past=torch.zeros(reach, conv.weight.shape[1]),
     )
 
 
-class ContentStream:
-    """`ContentEncoder` on a stream that goes on by `hop` frames a call."""
+def _left(norm: nn.LayerNorm, leave: nn.Linear, frames: int) -> Linear:
+    """A network's last layer with the scale and shift of the norm before it."""
+    return Linear(leave.weight * norm.weight, leave.bias + leave.weight @ norm.bias, frames, torch.float32)
 
-    def __init__(self, encoder: ContentEncoder, hop: int) -> None:
-        self._encoder = encoder
-        self._stack = _Stack(encoder.blocks, hop)
+
+class ContentStream:
+    """`ContentEncoder` on a stream that hears `frames` a call and goes on by `hop` of them."""
+
+    def __init__(self, encoder: ContentEncoder, hop: int, frames: int) -> None:
+        self._stack = _Stack(encoder.blocks, hop, frames)
+        enter = encoder.enter
+        bias = enter.bias + 5.0 / 3.0 * enter.weight.sum(1)
+        self._enter = Linear(enter.weight / 3.0, bias, frames, torch.float32)
+        self._leave = _left(encoder.norm, encoder.leave, frames)
 
     def __call__(self, mel: Tensor) -> Tensor:
-        """Log-mel (T, bands) of `hop` new frames and the look-ahead -> content (T, dimensions)."""
-        encoder = self._encoder
-        x = self._stack(encoder.enter((mel + 5.0) / 3.0))
-        z = encoder.leave(encoder.norm(x))
+        """Log-mel (frames, bands) of `hop` new frames and the look-ahead -> content (frames, dimensions)."""
+        x = self._stack(self._enter(mel))
+        z = self._leave(nn.functional.layer_norm(x, x.shape[-1:]))
         return nn.functional.layer_norm(z, z.shape[-1:])
 
 
 class DecoderStream:
-    """`Decoder` on a stream of one speaker (1, dimensions) that goes on by `hop` frames a call."""
+    """`Decoder` on a stream of one speaker (1, dimensions) that hears `frames` a call and goes on by `hop` of them."""
 
-    def __init__(self, decoder: Decoder, speaker: Tensor, hop: int) -> None:
+    def __init__(self, decoder: Decoder, speaker: Tensor, hop: int, frames: int) -> None:
         self._decoder, self._hop = decoder, hop
-        self._stack = _Stack(decoder.blocks, hop, decoder.condition(speaker))
+        self._stack = _Stack(decoder.blocks, hop, frames, decoder.condition(speaker))
+        self._enter = Linear(decoder.enter.weight, decoder.enter.bias, frames, torch.float32)
+        self._leave = _left(decoder.norm, decoder.leave, hop)
 
     def __call__(self, content: Tensor, f0: Tensor, loudness: Tensor, noise: Tensor) -> Gains:
-        """Features (T, ...) of `hop` new frames and the look-ahead, as in `Decoder` -> Gains (1, hop, bands)."""
-        x = self._stack(self._decoder.features(content, f0, loudness, noise))
-        return self._decoder.gains(x[None, : self._hop])
+        """Features (frames, ...) of `hop` new frames and the look-ahead, as in `Decoder` -> Gains (1, hop, bands)."""
+        x = self._stack(self._enter(self._decoder.features(content, f0, loudness, noise)))[: self._hop]
+        return self._decoder.limited(self._leave(nn.functional.layer_norm(x, x.shape[-1:]))[None])

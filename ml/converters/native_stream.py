@@ -44,8 +44,8 @@ class NativeStream(VoiceStream):
     ) -> None:
         self._config, self._pool, self._bandwidth_hz = config, pool, traits.bandwidth_hz
         self._retrieval, self._neighbours = options.retrieval, PRESETS[options.preset].load().neighbours
-        self._content = ContentStream(encoder, HOP_FRAMES)
-        self._decoder = DecoderStream(decoder, torch.tensor(traits.embedding)[None], HOP_FRAMES)
+        self._content = ContentStream(encoder, HOP_FRAMES, WINDOW_FRAMES)
+        self._decoder = DecoderStream(decoder, torch.tensor(traits.embedding)[None], HOP_FRAMES, WINDOW_FRAMES)
         self._synthesis = SynthesisStream(sample_rate, HOP_FRAMES, config, traits.bandwidth_hz, 2 * options.seed)
         self.delay = self._synthesis.delay
         self._generator = torch.Generator("cpu").manual_seed(2 * options.seed + 1)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from scipy.ndimage import binary_dilation
 from torch import Tensor, nn
 
+from ml import fused
 from ml.device import on_device, to_array
 from ml.f0 import FRAMES_PER_SECOND, HOP, F0Track
 from ml.f0.periodicity import repetition
@@ -45,7 +45,7 @@ def swift(samples: NDArray[np.float32], minimum_hz: float, maximum_hz: float) ->
         return F0Track(np.zeros(frames, np.float32), confidence.astype(np.float32))
     voiced = confidence >= VOICED_CONFIDENCE
     pitch = np.exp2(np.interp(times, own_times[sure], np.log2(found.f0[sure])))
-    distant = ~binary_dilation(voiced, iterations=_NEAR_FRAMES)
+    distant = ~_near(voiced, _NEAR_FRAMES)
     pitch[distant] = np.exp2(np.interp(times[distant], own_times, np.log2(found.f0)))
     doubtful = np.flatnonzero(~voiced & (~distant | (confidence >= _LEAST_CONFIDENCE)))
     voiced[doubtful[repetition(samples, doubtful, pitch[doubtful]) > _REPETITION]] = True
@@ -66,21 +66,31 @@ def listen(samples: NDArray[np.float32], minimum_hz: float, maximum_hz: float) -
         end, first = min(start + _PIECE, frames), max(0, start - _BEFORE)
         piece = on_device(sound[first * _HOP : (end + _AFTER) * _HOP if end < frames else len(sound)])
         with torch.inference_mode():
-            scores, confidence = _network()(piece)
-        inner = slice(start - first, end - first)
-        inside = allowed[scores.argmax(1)]
-        pitches.append(_pitch(scores.masked_fill(~allowed, -torch.inf))[inner])
-        confidences.append((confidence * inside)[inner])
+            scores, confidence = (to_array(found)[start - first : end - first] for found in _network()(piece))
+        pitches.append(_pitch(np.where(allowed, scores, -np.inf)))
+        confidences.append(confidence * allowed[scores.argmax(1)])
     peaks = np.abs(sound[: frames * _HOP]).reshape(frames, _HOP).max(axis=1)
-    confidence = np.where(peaks < _SILENCE_PEAK, 0.0, to_array(torch.cat(confidences)))
-    return F0Track(torch.cat(pitches).cpu().numpy(), confidence)
+    confidence = np.where(peaks < _SILENCE_PEAK, 0.0, np.concatenate(confidences))
+    return F0Track(np.concatenate(pitches), confidence)
 
 
-def _pitch(scores: Tensor) -> Tensor:
+def _near(voiced: NDArray[np.bool_], frames: int) -> NDArray[np.bool_]:
+    """Where one of (T,) is true at most so many `frames` before or after."""
+    count = np.concatenate([[0], np.cumsum(voiced)])
+    place = np.arange(len(voiced))
+    near: NDArray[np.bool_] = (
+        count[np.minimum(place + frames + 1, len(voiced))] > count[np.maximum(place - frames, 0)]
+    )
+    return near
+
+
+def _pitch(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     """Hz (T,) of scores (T, 95): the mean, in log frequency, of the highest and its two neighbours."""
-    around = scores.argmax(1, keepdim=True) + torch.arange(-1, 2)
-    weights = torch.softmax(nn.functional.pad(scores, (1, 1), value=-torch.inf).gather(1, around + 1).double(), 1)
-    return (weights * _log_hz()[around.clamp(0, _PITCHES - 1)]).sum(1).exp()
+    around = scores.argmax(1)[:, None] + np.arange(-1, 2)
+    inside = around.clip(0, _PITCHES - 1)
+    values = np.where(around == inside, np.take_along_axis(scores, inside, 1), -np.inf).astype(np.float64)
+    weights = np.exp(values - values[:, 1:2])
+    return np.asarray(np.exp((weights * _log_hz()[inside]).sum(1) / weights.sum(1)))
 
 
 class SwiftF0Network(nn.Module):
@@ -107,14 +117,23 @@ class SwiftF0Network(nn.Module):
         spectrograms = torch.stack([self._spectrogram(sound, index) for index in range(len(_WINDOWS))])
         # Channels last: a quarter quicker here.
         x = spectrograms.transpose(1, 2)[None].contiguous(memory_format=torch.channels_last)
-        x = self.blocks_of(torch.relu(self.enter(x)))
-        x = torch.relu(self.narrow(nn.functional.pad(x[:, :, :_SCORED_BANDS], (1, 1, 1, 0))))
+        if fused.there(x):
+            enter, narrow = self._packed
+            # The last band scored has one more after it, and the row that is scored there is left out.
+            x = narrow(self.blocks_of(enter(x))[:, :, : _SCORED_BANDS + 1])[:, :, : _SCORED_BANDS - 1]
+        else:
+            x = self.blocks_of(torch.relu(self.enter(x)))
+            x = torch.relu(self.narrow(nn.functional.pad(x[:, :, :_SCORED_BANDS], (1, 1, 1, 0))))
         heard = torch.cat([self.voice(x).amax(2), spectrograms.transpose(0, 1).flatten(1).mean(1)[None, None]], dim=1)
         confidence = torch.sigmoid(self.decide(torch.relu(self.mix(heard))))[0, 0]
         return self.score(x)[0, 0].T, confidence
 
+    @cached_property
+    def _packed(self) -> tuple[fused.Conv2d, fused.Conv2d]:
+        return fused.Conv2d(self.enter, "relu"), fused.Conv2d(self.narrow, "relu", (1, 1))
+
     def blocks_of(self, x: Tensor) -> Tensor:
-        """All residual blocks, (1, channels, bands, T) -> the same."""
+        """All residual blocks, (1, channels, bands, T) -> the same, which may be in its place."""
         for block in self.blocks:
             x = block(x)
         return x
@@ -139,7 +158,14 @@ class _Block(nn.Module):
         self.second = nn.Conv2d(_CHANNELS, _CHANNELS, size, padding=padding, dilation=apart)
 
     def forward(self, x: Tensor) -> Tensor:
+        if fused.there(x):
+            first, second = self._packed
+            return second.onto(x, first(x))
         return torch.relu(x + self.second(torch.relu(self.first(x))))
+
+    @cached_property
+    def _packed(self) -> tuple[fused.Conv2d, fused.Conv2d]:
+        return fused.Conv2d(self.first, "relu"), fused.Conv2d(self.second, "relu")
 
 
 @lru_cache(maxsize=1)
@@ -151,7 +177,6 @@ def _network() -> SwiftF0Network:
 
 
 @lru_cache(maxsize=1)
-@torch.inference_mode(False)
-def _log_hz() -> Tensor:
+def _log_hz() -> NDArray[np.float64]:
     """The pitches that are scored, as natural logs of Hz: (95,)."""
-    return torch.linspace(np.log(_LOWEST_HZ), np.log(_HIGHEST_HZ), _PITCHES, dtype=torch.float64)
+    return np.linspace(np.log(_LOWEST_HZ), np.log(_HIGHEST_HZ), _PITCHES)
