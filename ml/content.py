@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -50,29 +53,33 @@ class ContentEncoder(nn.Module):
         return z
 
 
-def retrieve(z: Tensor, pool: Tensor, ratio: float | Tensor, neighbours: int = 4) -> Tensor:
+def retrieve(
+    z: Tensor, pool: Tensor, ratio: float | Tensor, neighbours: int = 4, products: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
     """Moves z (T, D) by `ratio` (0..1; one for all, or (T, 1)) towards the mean of its nearest frames in `pool` (P, D).
 
     What is near is said by the mean cosine of a frame and the NEIGHBOURHOOD before and after it: a frame alone is
     taken for another phone's more often. The nearest are weighted by the softmax of that over 0.1, as in kNN-VC (Baas
     et al., 2023) with RVC's idea of a ratio. Both z and pool are rows of unit variance, so a product is the cosine.
+    `products` gives those of frames with each of `with_edges(pool)`, where somebody has made it ready.
     """
     if not torch.as_tensor(ratio).gt(0).any():
         return z
-    count, frames, known = min(neighbours, len(pool)), len(z), _with_edges(pool)
-    around, found = _with_edges(z), torch.empty_like(z)
+    count, frames, around, found = min(neighbours, len(pool)), len(z), with_edges(z), torch.empty_like(z)
+    if products is None:
+        products = partial(nn.functional.linear, weight=with_edges(pool))
     for start in range(0, frames, _RETRIEVED):
         end = min(start + _RETRIEVED, frames)
-        near = around[start : end + 2 * NEIGHBOURHOOD] @ known.T
-        similarity = near[: end - start, : len(pool)].clone()
-        for shift in range(1, 2 * NEIGHBOURHOOD + 1):
-            similarity += near[shift : shift + end - start, shift : shift + len(pool)]
+        near = products(around[start : end + 2 * NEIGHBOURHOOD])
+        # A frame and those around it against the same of the pool lie on a diagonal.
+        width = near.shape[1]
+        similarity = near.as_strided((2 * NEIGHBOURHOOD + 1, end - start, len(pool)), (width + 1, width, 1)).sum(0)
         value, index = (similarity / (z.shape[-1] * (2 * NEIGHBOURHOOD + 1))).topk(count, dim=-1)
         weight = torch.softmax(value / 0.1, dim=-1)
         found[start:end] = (pool[index] * weight.unsqueeze(-1)).sum(1)
     return z + ratio * (found - z)
 
 
-def _with_edges(z: Tensor) -> Tensor:
+def with_edges(z: Tensor) -> Tensor:
     """Rows (T, D) with the first and the last again NEIGHBOURHOOD times before and after them."""
     return torch.cat([z[:1].expand(NEIGHBOURHOOD, -1), z, z[-1:].expand(NEIGHBOURHOOD, -1)])

@@ -214,7 +214,7 @@ def sharpened(gains: Gains, config: ModelConfig, bandwidth_hz: float) -> Gains:
     sizes = config.decoder
     last = _last_band(sizes.harmonic_bands, sizes.top_hz, bandwidth_hz)
     deeper = gains.harmonic @ _sharpening_matrix(sizes.harmonic_bands, last)
-    width = _band_widths(sizes.harmonic_bands, sizes.top_hz)[: last + 1].log()
+    width = _log_widths(sizes.harmonic_bands, sizes.top_hz, last)
     heard = [torch.logsumexp(2 * one[..., : last + 1] + width, -1, keepdim=True) for one in (gains.harmonic, deeper)]
     return Gains(deeper + 0.5 * (heard[0] - heard[1]), gains.noise)
 
@@ -232,12 +232,13 @@ def _sharpening_matrix(bands: int, last: int) -> Tensor:
     return (1 + SHARPNESS) * torch.eye(bands) - SHARPNESS * mean
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 @torch.inference_mode(False)
-def _band_widths(bands: int, top_hz: float) -> Tensor:
-    """Half the distance in Hz between each band's neighbours: (bands,)."""
+def _log_widths(bands: int, top_hz: float, last: int) -> Tensor:
+    """Natural log of half the distance in Hz between the neighbours of each band up to `last`: (last + 1,)."""
     centres = band_centres(bands, top_hz)
-    return (torch.cat([centres[1:], centres[-1:]]) - torch.cat([centres[:1], centres[:-1]])) / 2
+    widths = (torch.cat([centres[1:], centres[-1:]]) - torch.cat([centres[:1], centres[:-1]])) / 2
+    return widths[: last + 1].log()
 
 
 def responses(
@@ -256,13 +257,21 @@ def responses(
 
 def roll_off(gains: Tensor, top_hz: float, bandwidth_hz: float) -> Tensor:
     """Gains (B, T, bands) whose bands above `bandwidth_hz` fall from the last band below it."""
-    centres = band_centres(gains.shape[-1], top_hz)
     last = _last_band(gains.shape[-1], top_hz, bandwidth_hz)
-    octaves = torch.log2(centres[last + 1 :] / centres[last].clamp_min(1.0))
-    tail = gains[..., last : last + 1] - octaves * (ROLL_OFF_DB_PER_OCTAVE * _DB_TO_LOG)
+    tail = gains[..., last : last + 1] - _fall(gains.shape[-1], top_hz, last)
     return torch.cat([gains[..., : last + 1], tail], dim=-1)
 
 
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _fall(bands: int, top_hz: float, last: int) -> Tensor:
+    """By how much the log-gain of each band above `last` lies under that band's."""
+    centres = band_centres(bands, top_hz)
+    octaves = torch.log2(centres[last + 1 :] / centres[last].clamp_min(1.0))
+    return octaves * (ROLL_OFF_DB_PER_OCTAVE * _DB_TO_LOG)
+
+
+@lru_cache(maxsize=64)
 def _last_band(bands: int, top_hz: float, bandwidth_hz: float) -> int:
     """Index of the highest band whose centre is not above `bandwidth_hz`."""
     top, wanted = (float(hz_to_mel(torch.tensor(hz, device="cpu"))) for hz in (top_hz, bandwidth_hz))

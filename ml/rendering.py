@@ -196,9 +196,9 @@ def _pad(values: Array, count: int, filling: float = 0.0) -> Array:
     return np.concatenate([values, np.full(max(0, count - len(values)), filling, np.float32)])[:count]
 
 
-def gate(level: Array, hop: int) -> Samples:
-    """A gain (T * hop,) that is 1 where there is sound and falls to 0 over 12 dB where the source is silent."""
+def gate(level: Array, hop: int, part: slice = slice(None)) -> Samples:
+    """A gain (T * hop,), or `part` of it, that is 1 where there is sound and falls to 0 over 12 dB where the source is silent."""
     opened = np.clip((level - (SILENCE_DB - 12.0)) / 12.0, 0.0, 1.0)
     smooth = np.convolve(np.pad(opened, 2, mode="edge"), np.full(5, 0.2), mode="valid")
-    times = np.arange(len(level) * hop) / hop
+    times = np.arange(*part.indices(len(level) * hop)) / hop
     return np.asarray(np.interp(times, np.arange(len(level)), np.minimum(smooth, opened)), np.float32)

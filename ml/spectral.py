@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, MelConfig
 from ml.convnext import full_precision
@@ -77,6 +77,17 @@ def power(samples: Tensor, n_fft: int, window: int) -> Tensor:
     return squared.transpose(1, 2)
 
 
+def power_at(samples: Tensor, n_fft: int, window: int, first: int, count: int) -> Tensor:
+    """`power` (count, n_fft // 2 + 1) of (N,) in `count` frames, the first centred at sample `first`, half a window or more.
+
+    For a few frames: a fraction of what torch.stft takes before it begins.
+    """
+    missing = max(0, first + (count - 1) * ANALYSIS_HOP + window // 2 - len(samples))
+    frames = nn.functional.pad(samples, (0, missing))[first - window // 2 :].unfold(0, window, ANALYSIS_HOP)[:count]
+    spectrum = torch.fft.rfft(frames * hann(window), n_fft)
+    return spectrum.real.square() + spectrum.imag.square()
+
+
 def log_mel(samples: Tensor, config: MelConfig, warp: float = 1.0) -> Tensor:
     """Natural log of mel amplitudes, (B, N) at ANALYSIS_RATE in -1..1 -> (B, T, bands), floor ln(config.floor)."""
     return mel_of_power(power(samples, config.n_fft, config.window), config, warp)
@@ -103,7 +114,16 @@ def _a_weights() -> Tensor:
 @full_precision
 def loudness(samples: Tensor) -> Tensor:
     """A-weighted level of 40 ms frames in dB re full scale, (B, N) at ANALYSIS_RATE -> (B, T), >= -100 dB."""
-    spectrum = power(samples, _LOUDNESS_FFT, _LOUDNESS_WINDOW)
+    return _loudness(power(samples, _LOUDNESS_FFT, _LOUDNESS_WINDOW))
+
+
+@full_precision
+def loudness_at(samples: Tensor, first: int, count: int) -> Tensor:
+    """`loudness` (count,) of (N,) in `count` frames, the first centred at sample `first`, which is 320 or more."""
+    return _loudness(power_at(samples, _LOUDNESS_FFT, _LOUDNESS_WINDOW, first, count))
+
+
+def _loudness(spectrum: Tensor) -> Tensor:
     # Parseval: both halves of the spectrum, over the FFT's length and the window's energy.
     scale = 2.0 / (_LOUDNESS_FFT * HANN_POWER * _LOUDNESS_WINDOW)
     level = (spectrum @ _a_weights()) * scale

@@ -7,7 +7,6 @@ only hops. So the result cannot depend on how the input was cut, to the bit.
 from __future__ import annotations
 
 import math
-from collections import deque
 
 import numpy as np
 import scipy.signal
@@ -22,7 +21,7 @@ from ml.converters.streaming import HOP_FRAMES, MARGIN_FRAMES, WINDOW_FRAMES, St
 from ml.device import on_device, to_array
 from ml.errors import AudioError, EngineError
 from ml.rendering import gate, render_rate, rumble_filter
-from ml.spectral import loudness
+from ml.spectral import loudness_at
 from ml.stream_resampling import StreamResampler
 
 Samples = NDArray[np.float32]
@@ -123,7 +122,7 @@ class Stream:
         sound = self._voice.render(self._window())
         level = frame_levels(self._heard, ANALYSIS_RATE)
         begin = PAST_FRAMES * self._step - self._voice.delay
-        sound = sound * gate(level, self._step)[begin : begin + len(sound)]
+        sound = sound * gate(level, self._step, slice(begin, begin + len(sound)))
         filtered, self._rumble_state = scipy.signal.sosfilt(self._rumble, sound, zi=self._rumble_state)
         ready = _soft(filtered.astype(np.float32))
         skipped = min(self._skip, len(ready))
@@ -133,7 +132,7 @@ class Stream:
     def _window(self) -> Window:
         """What the voice hears of this hop. Pitch that was settled stays; what comes after it is found anew."""
         near = self._heard[(PAST_FRAMES - MARGIN_FRAMES) * ANALYSIS_HOP :]
-        loud = to_array(loudness(on_device(near)[None])[0, MARGIN_FRAMES : MARGIN_FRAMES + WINDOW_FRAMES])
+        loud = to_array(loudness_at(on_device(near), MARGIN_FRAMES * ANALYSIS_HOP, WINDOW_FRAMES))
         found = f0.extract(self._heard, ANALYSIS_RATE).f0[PAST_FRAMES : PAST_FRAMES + WINDOW_FRAMES]
         fresh = slice(SETTLED_FRAMES, SETTLED_FRAMES + HOP_FRAMES)
         self._steering.hear(found[fresh], loud[fresh])
@@ -155,17 +154,16 @@ class _Steering:
 
     def __init__(self, traits: VoiceTraits, pitch: float | str) -> None:
         self._traits, self._automatic = traits, pitch == "auto"
-        self._pitches: deque[float] = deque(maxlen=self._VOICED_FRAMES)
-        self._levels: deque[float] = deque(maxlen=self._VOICED_FRAMES)
+        self._pitches = self._levels = np.zeros(0, np.float32)
         self.shift = 0.0 if isinstance(pitch, str) else pitch
         self.gain_db = 0.0
 
     def hear(self, track: Samples, loud: Samples) -> None:
         """Takes newly settled frames into account: f0 in Hz and loudness in dB, both (T,)."""
-        first = not self._pitches
-        self._pitches.extend(track[track > 0].tolist())
-        self._levels.extend(loud[track > 0].tolist())
-        if not self._pitches:
+        first = not len(self._pitches)
+        self._pitches = np.concatenate([self._pitches, track[track > 0]])[-self._VOICED_FRAMES :]
+        self._levels = np.concatenate([self._levels, loud[track > 0]])[-self._VOICED_FRAMES :]
+        if not len(self._pitches):
             return
         gain = self._traits.level_db - float(np.median(self._levels))
         shift = 12 * math.log2(self._traits.f0_median_hz / float(np.median(self._pitches)))

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml.catalog import PRESETS
-from ml.config import ModelConfig
-from ml.content import ContentEncoder, retrieve
+from ml.config import ANALYSIS_HOP, ModelConfig
+from ml.content import NEIGHBOURHOOD, ContentEncoder, retrieve, with_edges
 from ml.converters.base import VoiceTraits
 from ml.converters.streaming import (
     HOP_FRAMES,
@@ -21,11 +21,10 @@ from ml.converters.streaming import (
 )
 from ml.decoder import Decoder, sharpened
 from ml.device import on_device, to_array
-from ml.spectral import log_mel
+from ml.fused import Linear
+from ml.spectral import mel_of_power, power_at
 from ml.stream_networks import ContentStream, DecoderStream
 from ml.stream_synthesis import LEAD_FRAMES, SynthesisStream
-
-_FRAMES = slice(MARGIN_FRAMES, MARGIN_FRAMES + WINDOW_FRAMES)
 
 
 class NativeStream(VoiceStream):
@@ -44,6 +43,9 @@ class NativeStream(VoiceStream):
     ) -> None:
         self._config, self._pool, self._bandwidth_hz = config, pool, traits.bandwidth_hz
         self._retrieval, self._neighbours = options.retrieval, PRESETS[options.preset].load().neighbours
+        known = with_edges(pool)
+        frames = WINDOW_FRAMES + 2 * NEIGHBOURHOOD
+        self._likeness = Linear(known, torch.zeros(len(known)), frames, torch.float32)
         self._content = ContentStream(encoder, HOP_FRAMES, WINDOW_FRAMES)
         self._decoder = DecoderStream(decoder, torch.tensor(traits.embedding)[None], HOP_FRAMES, WINDOW_FRAMES)
         self._synthesis = SynthesisStream(sample_rate, HOP_FRAMES, config, traits.bandwidth_hz, 2 * options.seed)
@@ -55,9 +57,12 @@ class NativeStream(VoiceStream):
     @torch.inference_mode()
     def render(self, window: Window) -> NDArray[np.float32]:
         """See `VoiceStream.render`."""
-        samples, f0 = on_device(window.samples)[None], on_device(window.f0)
-        content = self._content(log_mel(samples, self._config.mel)[0, _FRAMES])
-        content = retrieve(content, self._pool, self._retrieval, self._neighbours)
+        samples, f0 = on_device(window.samples), on_device(window.f0)
+        mel = self._config.mel
+        content = self._content(
+            mel_of_power(power_at(samples, mel.n_fft, mel.window, MARGIN_FRAMES * ANALYSIS_HOP, WINDOW_FRAMES), mel)
+        )
+        content = retrieve(content, self._pool, self._retrieval, self._neighbours, self._likeness)
         level = on_device(window.loudness) + window.gain_db
         gains = sharpened(self._decoder(content, f0, level, self._noise), self._config, self._bandwidth_hz)
         self._noise = torch.cat([self._noise[HOP_FRAMES:], self._fresh(HOP_FRAMES, self._noise.shape[1])])
