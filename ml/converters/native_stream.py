@@ -20,7 +20,7 @@ from ml.converters.streaming import (
     Window,
 )
 from ml.decoder import Decoder, sharpened
-from ml.device import on_device, to_array
+from ml.device import on_device
 from ml.fused import Linear
 from ml.spectral import mel_of_power, power_at
 from ml.stream_networks import ContentStream, DecoderStream
@@ -66,8 +66,7 @@ class NativeStream(VoiceStream):
         level = on_device(window.loudness) + window.gain_db
         gains = sharpened(self._decoder(content, f0, level, self._noise), self._config, self._bandwidth_hz)
         self._noise = torch.cat([self._noise[HOP_FRAMES:], self._fresh(HOP_FRAMES, self._noise.shape[1])])
-        sound = self._synthesis(gains, f0[: HOP_FRAMES + LEAD_FRAMES])
-        return to_array(sound)
+        return self._synthesis(gains, window.f0[: HOP_FRAMES + LEAD_FRAMES])
 
     def _fresh(self, frames: int, channels: int) -> Tensor:
         return on_device(torch.randn(frames, channels, generator=self._generator, device="cpu"))

@@ -54,7 +54,7 @@ def extract(
         samples = soxr.resample(samples, sample_rate, RATE)
     # Resampling rounds the length, which may be a frame more or less.
     length = min(max(len(samples), (frames - 1) * HOP, 1), frames * HOP - 1)
-    samples = np.pad(samples[:length], (0, max(0, length - len(samples))))
+    samples = samples[:length] if len(samples) >= length else np.pad(samples, (0, length - len(samples)))
     track: F0Track = find(samples, minimum_hz, maximum_hz)
     inside = (track.f0 >= minimum_hz) & (track.f0 <= maximum_hz)
     return F0Track(np.where(inside, track.f0, 0).astype(np.float32), track.confidence.astype(np.float32))

@@ -32,8 +32,10 @@ def repetition(
     Below 1.2 kHz, where a breathy voice is periodic, and for periods from 3 % shorter to 3 % longer.
     """
     best = np.full(len(frames), -1.0)
-    low = soxr.resample(samples, RATE, _LOW_RATE)
-    low = np.pad(sosfilt(_breath_band(), low).astype(np.float32), _LOW_RATE // 8)
+    if not len(frames):
+        return best
+    low, edge = soxr.resample(samples, RATE, _LOW_RATE), np.zeros(_LOW_RATE // 8, np.float32)
+    low = np.concatenate([edge, sosfilt(_breath_band(), low).astype(np.float32), edge])
     window = np.arange(-120, 120)
     for start in range(0, len(frames), 2000):
         piece = slice(start, start + 2000)
