@@ -78,12 +78,16 @@ def power(samples: Tensor, n_fft: int, window: int) -> Tensor:
 
 
 def power_at(samples: Tensor, n_fft: int, window: int, first: int, count: int) -> Tensor:
-    """`power` (count, n_fft // 2 + 1) of (N,) in `count` frames, the first centred at sample `first`, half a window or more.
+    """`power` (..., count, n_fft // 2 + 1) of (..., N) in `count` frames from the one centred at sample `first` on.
+
+    `first` is at least half a window.
 
     For a few frames: a fraction of what torch.stft takes before it begins.
     """
-    missing = max(0, first + (count - 1) * ANALYSIS_HOP + window // 2 - len(samples))
-    frames = nn.functional.pad(samples, (0, missing))[first - window // 2 :].unfold(0, window, ANALYSIS_HOP)[:count]
+    begin = first - window // 2
+    span = (count - 1) * ANALYSIS_HOP + window
+    near = nn.functional.pad(samples[..., begin : begin + span], (0, max(0, begin + span - samples.shape[-1])))
+    frames = near.unfold(-1, window, ANALYSIS_HOP)
     spectrum = torch.fft.rfft(frames * hann(window), n_fft)
     return spectrum.real.square() + spectrum.imag.square()
 

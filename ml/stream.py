@@ -103,26 +103,35 @@ class Stream:
     def _take(self, samples: Samples) -> Samples:
         """Runs every hop that has all it hears, cutting the input by its place in the stream alone."""
         pending, start, made = np.concatenate([self._pending, samples]), 0, [np.zeros(0, np.float32)]
+        hops: list[Samples] = []
         while True:
             frame = FIRST_FRAME + self._hops * HOP_FRAMES
             until = self._into.inputs_for((frame + WINDOW_FRAMES - 1) * ANALYSIS_HOP + EDGE_SAMPLES)
             end = start + until - self._taken
-            if end > len(pending):
+            ready = end <= len(pending)
+            if ready:
+                hops.append(pending[start:end])
+                self._hops, self._taken, start = self._hops + 1, until, end
+            if hops and (len(hops) == self._voice.most_windows or not ready):
+                made.append(self._heard_out(hops))
+                hops = []
+            if not ready:
                 break
-            made.append(self._hop(pending[start:end]))
-            self._hops, self._taken, start = self._hops + 1, until, end
         self._pending = pending[start:].copy()
         result = np.concatenate(made)
         self._given += len(result)
         return result
 
-    def _hop(self, samples: Samples) -> Samples:
-        """Listens to the next samples and returns what they complete of the result, at `rate`."""
-        self._heard = np.concatenate([self._heard, self._into(samples)])[-HEARD_SAMPLES:]
-        sound = self._voice.render(self._window())
-        level = frame_levels(self._heard, ANALYSIS_RATE)
-        begin = PAST_FRAMES * self._step - self._voice.delay
-        sound = sound * gate(level, self._step, slice(begin, begin + len(sound)))
+    def _heard_out(self, hops: list[Samples]) -> Samples:
+        """Listens to the next samples, hop by hop, and returns what they complete of the result, at `rate`."""
+        windows, gains = [], []
+        for samples in hops:
+            self._heard = np.concatenate([self._heard, self._into(samples)])[-HEARD_SAMPLES:]
+            windows.append(self._window())
+            begin = PAST_FRAMES * self._step - self._voice.delay
+            part = slice(begin, begin + HOP_FRAMES * self._step)
+            gains.append(gate(frame_levels(self._heard, ANALYSIS_RATE), self._step, part))
+        sound = self._voice.render(windows) * np.concatenate(gains)
         filtered, self._rumble_state = scipy.signal.sosfilt(self._rumble, sound, zi=self._rumble_state)
         ready = _soft(filtered.astype(np.float32))
         skipped = min(self._skip, len(ready))

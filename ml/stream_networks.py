@@ -2,6 +2,7 @@
 
 A frame's result needs `context` frames on both sides. Those before it are remembered, layer by layer, as they were when
 they were computed; of those after it only a few are there, and the last of them stands for all that have yet to come.
+Two hops that are there at once go through together, which spares the second way of all weights to the processor.
 """
 
 from __future__ import annotations
@@ -28,15 +29,18 @@ class _Layer:
     contract: Linear
     past: Tensor
 
-    def __call__(self, x: Tensor, hop: int) -> Tensor:
-        """(T, C) -> (T, C); the first `hop` frames are final and become the past."""
-        reach = len(self.past)
-        seen = torch.cat([self.past, x, x[-1:].expand(reach, -1)])
-        self.past = seen[hop : hop + reach]
+    def __call__(self, x: Tensor, hop: int, frames: int) -> Tensor:
+        """(N * frames, C), N windows one `hop` apart -> the same; the first `hop` of each are final, and then past."""
+        reach, channels, parts = len(self.past), x.shape[1], []
+        for window in x.split(frames):
+            seen = torch.cat([self.past, window, window[-1:].expand(reach, -1)])
+            self.past = seen[hop : hop + reach]
+            parts.append(seen)
         # One view of the frames under every tap: a product and a sum cost half of as many multiply-adds as taps.
-        kernel, (frames, channels) = len(self.taps), x.shape
-        under = seen.as_strided((kernel, frames, channels), (self.dilation * channels, channels, 1))
-        y = (under * self.taps).sum(0) + self.bias
+        joined = parts[0] if len(parts) == 1 else torch.cat(parts)
+        shape = len(self.taps), len(parts), frames, channels
+        under = joined.as_strided(shape, (self.dilation * channels, len(parts[0]) * channels, channels, 1))
+        y = ((under * self.taps).sum(0) + self.bias).view(x.shape)
         return x + self.contract(self.expand(nn.functional.layer_norm(y, (channels,))))
 
 
@@ -44,12 +48,12 @@ class _Stack:
     """Successive blocks over one stream."""
 
     def __init__(self, blocks: nn.ModuleList, hop: int, frames: int, condition: Tensor | None = None) -> None:
-        self._hop = hop
+        self._hop, self._frames = hop, frames
         self._layers = [_folded(block, frames, condition) for block in blocks if isinstance(block, ConvNeXtBlock)]
 
     def __call__(self, x: Tensor) -> Tensor:
         for layer in self._layers:
-            x = layer(x, self._hop)
+            x = layer(x, self._hop, self._frames)
         return x
 
 
@@ -64,7 +68,7 @@ def _folded(block: ConvNeXtBlock, frames: int, condition: Tensor | None) -> _Lay
     precision = fast_dtype()
     reach = conv.weight.shape[0] // 2 * conv.dilation
     return _Layer(
-        taps=conv.weight[:, None],
+        taps=conv.weight[:, None, None],
         bias=conv.bias,
         dilation=conv.dilation,
         expand=Linear(expand.weight * scale, expand.bias + expand.weight @ shift, frames, precision, GELU),
@@ -89,7 +93,8 @@ class ContentStream:
         self._leave = _left(encoder.norm, encoder.leave, frames)
 
     def __call__(self, mel: Tensor) -> Tensor:
-        """Log-mel (frames, bands) of `hop` new frames and the look-ahead -> content (frames, dimensions)."""
+        """Log-mel (N * frames, bands) of N windows, each of `hop` new frames and the look-ahead -> content
+        (N * frames, dimensions)."""
         x = self._stack(self._enter(mel))
         z = self._leave(nn.functional.layer_norm(x, x.shape[-1:]))
         return nn.functional.layer_norm(z, z.shape[-1:])
@@ -99,12 +104,14 @@ class DecoderStream:
     """`Decoder` on a stream of one speaker (1, dimensions) that hears `frames` a call and goes on by `hop` of them."""
 
     def __init__(self, decoder: Decoder, speaker: Tensor, hop: int, frames: int) -> None:
-        self._decoder, self._hop = decoder, hop
+        self._decoder, self._hop, self._frames = decoder, hop, frames
         self._stack = _Stack(decoder.blocks, hop, frames, decoder.condition(speaker))
         self._enter = Linear(decoder.enter.weight, decoder.enter.bias, frames, torch.float32)
         self._leave = _left(decoder.norm, decoder.leave, hop)
 
     def __call__(self, content: Tensor, f0: Tensor, loudness: Tensor, noise: Tensor) -> Gains:
-        """Features (frames, ...) of `hop` new frames and the look-ahead, as in `Decoder` -> Gains (1, hop, bands)."""
-        x = self._stack(self._enter(self._decoder.features(content, f0, loudness, noise)))[: self._hop]
+        """Features (N * frames, ...) of N windows, each of `hop` new frames and the look-ahead, as in `Decoder` -> Gains
+        (1, N * hop, bands)."""
+        x = self._stack(self._enter(self._decoder.features(content, f0, loudness, noise)))
+        x = x.unflatten(0, (-1, self._frames))[:, : self._hop].flatten(0, 1)
         return self._decoder.limited(self._leave(nn.functional.layer_norm(x, x.shape[-1:]))[None])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -30,6 +32,8 @@ from ml.stream_synthesis import LEAD_FRAMES, SynthesisStream
 class NativeStream(VoiceStream):
     """See `VoiceStream`."""
 
+    most_windows = 2
+
     @torch.inference_mode()
     def __init__(
         self,
@@ -55,18 +59,25 @@ class NativeStream(VoiceStream):
         self._noise = self._fresh(WINDOW_FRAMES, decoder.noise_channels)
 
     @torch.inference_mode()
-    def render(self, window: Window) -> NDArray[np.float32]:
+    def render(self, windows: Sequence[Window]) -> NDArray[np.float32]:
         """See `VoiceStream.render`."""
-        samples, f0 = on_device(window.samples), on_device(window.f0)
-        mel = self._config.mel
-        content = self._content(
-            mel_of_power(power_at(samples, mel.n_fft, mel.window, MARGIN_FRAMES * ANALYSIS_HOP, WINDOW_FRAMES), mel)
+        samples, f0, level = (
+            on_device(np.stack(found))
+            for found in zip(*((one.samples, one.f0, one.loudness + one.gain_db) for one in windows), strict=True)
         )
-        content = retrieve(content, self._pool, self._retrieval, self._neighbours, self._likeness)
-        level = on_device(window.loudness) + window.gain_db
-        gains = sharpened(self._decoder(content, f0, level, self._noise), self._config, self._bandwidth_hz)
-        self._noise = torch.cat([self._noise[HOP_FRAMES:], self._fresh(HOP_FRAMES, self._noise.shape[1])])
-        return self._synthesis(gains, window.f0[: HOP_FRAMES + LEAD_FRAMES])
+        mel = self._config.mel
+        heard = power_at(samples, mel.n_fft, mel.window, MARGIN_FRAMES * ANALYSIS_HOP, WINDOW_FRAMES)
+        said = self._content(mel_of_power(heard, mel).flatten(0, 1)).split(WINDOW_FRAMES)
+        content = [retrieve(one, self._pool, self._retrieval, self._neighbours, self._likeness) for one in said]
+        noise = torch.cat([self._next_noise() for _ in windows])
+        gains = self._decoder(torch.cat(content), f0.flatten(), level.flatten(), noise)
+        gains = sharpened(gains, self._config, self._bandwidth_hz)
+        return self._synthesis(gains, [one.f0[: HOP_FRAMES + LEAD_FRAMES] for one in windows])
+
+    def _next_noise(self) -> Tensor:
+        noise = self._noise
+        self._noise = torch.cat([noise[HOP_FRAMES:], self._fresh(HOP_FRAMES, noise.shape[1])])
+        return noise
 
     def _fresh(self, frames: int, channels: int) -> Tensor:
         return on_device(torch.randn(frames, channels, generator=self._generator, device="cpu"))

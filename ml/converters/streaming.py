@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,6 +54,9 @@ class VoiceStream(ABC):
     delay: int
     """Samples by which the sound comes later than the frames that it belongs to."""
 
+    most_windows = 1
+    """How many windows may be given at once, with the same sound to the bit."""
+
     @abstractmethod
-    def render(self, window: Window) -> NDArray[np.float32]:
-        """The next HOP_FRAMES of sound, (HOP_FRAMES * samples per frame,)."""
+    def render(self, windows: Sequence[Window]) -> NDArray[np.float32]:
+        """The sound of the next windows, HOP_FRAMES each: (len(windows) * HOP_FRAMES * samples per frame,)."""

@@ -158,8 +158,11 @@ class _ToyStream(VoiceStream):
         self._synthesis = SynthesisStream(sample_rate, HOP_FRAMES, self._CONFIG, _MEL.high_hz, seed)
         self.delay = self._synthesis.delay
 
-    def render(self, window: Window) -> Samples:
+    def render(self, windows: Sequence[Window]) -> Samples:
         """Pulses (voiced) or noise (unvoiced) under the source's mel envelope plus the curve."""
+        return np.concatenate([self._hop(window) for window in windows])
+
+    def _hop(self, window: Window) -> Samples:
         frames = slice(MARGIN_FRAMES, MARGIN_FRAMES + HOP_FRAMES)
         envelope = log_mel(on_device(window.samples)[None], _MEL)[:, frames] + 0.5 * self._curve
         envelope = envelope + window.gain_db * np.log(10) / 20 - 3.0
@@ -170,7 +173,7 @@ class _ToyStream(VoiceStream):
         )
         voiced = (f0[:HOP_FRAMES] > 0)[None, :, None]
         gains = Gains(harmonic, noise.masked_fill(voiced, -14.0))
-        return self._synthesis(gains, window.f0[: HOP_FRAMES + LEAD_FRAMES])
+        return self._synthesis(gains, [window.f0[: HOP_FRAMES + LEAD_FRAMES]])
 
 
 def _shape(source: Tensor, envelope: Tensor, rate: int, length: int, formant: float) -> Tensor:
