@@ -63,7 +63,7 @@ def retrieve(
     et al., 2023) with RVC's idea of a ratio. Both z and pool are rows of unit variance, so a product is the cosine.
     `products` gives those of frames with each of `with_edges(pool)`, where somebody has made it ready.
     """
-    if not torch.as_tensor(ratio).gt(0).any():
+    if not (torch.any(ratio > 0) if isinstance(ratio, Tensor) else ratio > 0):
         return z
     count, frames, around, found = min(neighbours, len(pool)), len(z), with_edges(z), torch.empty_like(z)
     if products is None:
@@ -74,8 +74,8 @@ def retrieve(
         # A frame and those around it against the same of the pool lie on a diagonal.
         width = near.shape[1]
         similarity = near.as_strided((2 * NEIGHBOURHOOD + 1, end - start, len(pool)), (width + 1, width, 1)).sum(0)
-        value, index = (similarity / (z.shape[-1] * (2 * NEIGHBOURHOOD + 1))).topk(count, dim=-1)
-        weight = torch.softmax(value / 0.1, dim=-1)
+        value, index = similarity.topk(count, dim=-1)
+        weight = torch.softmax(value / (0.1 * z.shape[-1] * (2 * NEIGHBOURHOOD + 1)), dim=-1)
         found[start:end] = (pool[index] * weight.unsqueeze(-1)).sum(1)
     return z + ratio * (found - z)
 

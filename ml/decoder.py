@@ -215,8 +215,9 @@ def sharpened(gains: Gains, config: ModelConfig, bandwidth_hz: float) -> Gains:
     last = _last_band(sizes.harmonic_bands, sizes.top_hz, bandwidth_hz)
     deeper = gains.harmonic @ _sharpening_matrix(sizes.harmonic_bands, last)
     width = _log_widths(sizes.harmonic_bands, sizes.top_hz, last)
-    heard = [torch.logsumexp(2 * one[..., : last + 1] + width, -1, keepdim=True) for one in (gains.harmonic, deeper)]
-    return Gains(deeper + 0.5 * (heard[0] - heard[1]), gains.noise)
+    both = torch.stack([gains.harmonic[..., : last + 1], deeper[..., : last + 1]])
+    before, after = torch.logsumexp(2 * both + width, -1, keepdim=True)
+    return Gains(deeper + 0.5 * (before - after), gains.noise)
 
 
 @lru_cache(maxsize=16)

@@ -78,7 +78,7 @@ def power(samples: Tensor, n_fft: int, window: int) -> Tensor:
 
 
 def power_at(samples: Tensor, n_fft: int, window: int, first: int, count: int) -> Tensor:
-    """`power` (..., count, n_fft // 2 + 1) of (..., N) in `count` frames from the one centred at sample `first` on.
+    """`power` (count, n_fft // 2 + 1) of (N,) in `count` frames from the one centred at sample `first` on.
 
     `first` is at least half a window.
 
@@ -86,8 +86,8 @@ def power_at(samples: Tensor, n_fft: int, window: int, first: int, count: int) -
     """
     begin = first - window // 2
     span = (count - 1) * ANALYSIS_HOP + window
-    near = nn.functional.pad(samples[..., begin : begin + span], (0, max(0, begin + span - samples.shape[-1])))
-    frames = near.unfold(-1, window, ANALYSIS_HOP)
+    near = nn.functional.pad(samples[begin : begin + span], (0, max(0, begin + span - len(samples))))
+    frames = near.unfold(0, window, ANALYSIS_HOP)
     spectrum = torch.fft.rfft(frames * hann(window), n_fft)
     return spectrum.real.square() + spectrum.imag.square()
 

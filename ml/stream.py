@@ -174,8 +174,8 @@ class _Steering:
         self._levels = np.concatenate([self._levels, loud[track > 0]])[-self._VOICED_FRAMES :]
         if not len(self._pitches):
             return
-        gain = self._traits.level_db - float(np.median(self._levels))
-        shift = 12 * math.log2(self._traits.f0_median_hz / float(np.median(self._pitches)))
+        gain = self._traits.level_db - _median(self._levels)
+        shift = 12 * math.log2(self._traits.f0_median_hz / _median(self._pitches))
         shift = min(max(shift, -HIGHEST_SHIFT), HIGHEST_SHIFT) if self._automatic else self.shift
         if first:
             self.shift, self.gain_db = shift, gain
@@ -198,6 +198,13 @@ def check(rate: int, options: StreamOptions) -> None:
         raise EngineError("The retrieval must be from 0 to 1.")
     if options.preset not in PRESETS:
         raise EngineError("The preset is unknown.")
+
+
+def _median(values: Samples) -> float:
+    """As numpy's, which asks first whether any is no number."""
+    middle = len(values) // 2
+    near = np.partition(values, (max(0, middle - 1), middle))
+    return float(near[middle] if len(values) % 2 else (near[middle - 1] + near[middle]) / 2)
 
 
 def _soft(samples: Samples) -> Samples:

@@ -2,7 +2,7 @@
 
 A frame's result needs `context` frames on both sides. Those before it are remembered, layer by layer, as they were when
 they were computed; of those after it only a few are there, and the last of them stands for all that have yet to come.
-Two hops that are there at once go through together, which spares the second way of all weights to the processor.
+Two hops that are there at once go through together, which spares all weights a second way to the processor.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ml.content import ContentEncoder
 from ml.convnext import ConvNeXtBlock, fast_dtype
 from ml.decoder import Decoder, Gains
+from ml.device import on_device
 from ml.fused import GELU, Linear
 
 
@@ -44,17 +45,43 @@ class _Layer:
         return x + self.contract(self.expand(nn.functional.layer_norm(y, (channels,))))
 
 
-class _Stack:
-    """Successive blocks over one stream."""
+class _Network:
+    """Successive blocks over one stream, with the layers before and after them."""
 
-    def __init__(self, blocks: nn.ModuleList, hop: int, frames: int, condition: Tensor | None = None) -> None:
-        self._hop, self._frames = hop, frames
-        self._layers = [_folded(block, frames, condition) for block in blocks if isinstance(block, ConvNeXtBlock)]
+    def __init__(self, enter: Linear, layers: list[_Layer], leave: Linear, hop: int, frames: int) -> None:
+        self._enter, self._layers, self._leave, self._hop, self._frames = enter, layers, leave, hop, frames
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, left: int) -> Tensor:
+        """(N * frames, n) of N windows one hop apart -> the first `left` frames of each (N * left, m)."""
+        x = self._enter(x)
         for layer in self._layers:
             x = layer(x, self._hop, self._frames)
-        return x
+        x = x.unflatten(0, (-1, self._frames))[:, :left].flatten(0, 1)
+        return self._leave(nn.functional.layer_norm(x, x.shape[-1:]))
+
+    def even(self, inputs: int, left: int) -> bool:
+        """Says whether two windows together give what they give one after the other, to the bit, on this processor.
+
+        That is up to the order in which products are summed, which their size could change. For a stream that has not
+        begun.
+        """
+        generator = torch.Generator("cpu").manual_seed(0)
+        x = on_device(torch.randn(2 * self._frames, inputs, generator=generator, device="cpu"))
+        pasts = [layer.past for layer in self._layers]
+
+        def begin() -> None:
+            for layer, past in zip(self._layers, pasts, strict=True):
+                layer.past = past
+
+        alone = torch.cat([self(window, left) for window in x.split(self._frames)])
+        begin()
+        together = self(x, left)
+        begin()
+        return torch.equal(alone, together)
+
+
+def _layers(blocks: nn.ModuleList, frames: int, condition: Tensor | None = None) -> list[_Layer]:
+    return [_folded(block, frames, condition) for block in blocks if isinstance(block, ConvNeXtBlock)]
 
 
 def _folded(block: ConvNeXtBlock, frames: int, condition: Tensor | None) -> _Layer:
@@ -86,17 +113,18 @@ class ContentStream:
     """`ContentEncoder` on a stream that hears `frames` a call and goes on by `hop` of them."""
 
     def __init__(self, encoder: ContentEncoder, hop: int, frames: int) -> None:
-        self._stack = _Stack(encoder.blocks, hop, frames)
         enter = encoder.enter
         bias = enter.bias + 5.0 / 3.0 * enter.weight.sum(1)
-        self._enter = Linear(enter.weight / 3.0, bias, frames, torch.float32)
-        self._leave = _left(encoder.norm, encoder.leave, frames)
+        entered = Linear(enter.weight / 3.0, bias, frames, torch.float32)
+        left = _left(encoder.norm, encoder.leave, frames)
+        self._network = _Network(entered, _layers(encoder.blocks, frames), left, hop, frames)
+        self._frames = frames
+        self.even = self._network.even(encoder.config.mel.bands, frames)
 
     def __call__(self, mel: Tensor) -> Tensor:
         """Log-mel (N * frames, bands) of N windows, each of `hop` new frames and the look-ahead -> content
-        (N * frames, dimensions)."""
-        x = self._stack(self._enter(mel))
-        z = self._leave(nn.functional.layer_norm(x, x.shape[-1:]))
+        (N * frames, dimensions). With N > 1 only where `even`, and the same to the bit."""
+        z = self._network(mel, self._frames)
         return nn.functional.layer_norm(z, z.shape[-1:])
 
 
@@ -104,14 +132,15 @@ class DecoderStream:
     """`Decoder` on a stream of one speaker (1, dimensions) that hears `frames` a call and goes on by `hop` of them."""
 
     def __init__(self, decoder: Decoder, speaker: Tensor, hop: int, frames: int) -> None:
-        self._decoder, self._hop, self._frames = decoder, hop, frames
-        self._stack = _Stack(decoder.blocks, hop, frames, decoder.condition(speaker))
-        self._enter = Linear(decoder.enter.weight, decoder.enter.bias, frames, torch.float32)
-        self._leave = _left(decoder.norm, decoder.leave, hop)
+        self._decoder, self._hop = decoder, hop
+        entered = Linear(decoder.enter.weight, decoder.enter.bias, frames, torch.float32)
+        left = _left(decoder.norm, decoder.leave, hop)
+        self._network = _Network(
+            entered, _layers(decoder.blocks, frames, decoder.condition(speaker)), left, hop, frames
+        )
+        self.even = self._network.even(decoder.enter.in_features, hop)
 
-    def __call__(self, content: Tensor, f0: Tensor, loudness: Tensor, noise: Tensor) -> Gains:
-        """Features (N * frames, ...) of N windows, each of `hop` new frames and the look-ahead, as in `Decoder` -> Gains
-        (1, N * hop, bands)."""
-        x = self._stack(self._enter(self._decoder.features(content, f0, loudness, noise)))
-        x = x.unflatten(0, (-1, self._frames))[:, : self._hop].flatten(0, 1)
-        return self._decoder.limited(self._leave(nn.functional.layer_norm(x, x.shape[-1:]))[None])
+    def __call__(self, features: Tensor) -> list[Gains]:
+        """`Decoder.features` (N * frames, ...) of N windows, each of `hop` new frames and the look-ahead -> Gains
+        (1, hop, bands) of each. With N > 1 only where `even`, and the same to the bit."""
+        return [self._decoder.limited(one[None]) for one in self._network(features, self._hop).split(self._hop)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -45,19 +44,13 @@ class SynthesisStream:
         # Relative to the first new frame, the source so far ends with the window of the frame before.
         self._places = _places(self._size // 2 - self._step, self._fresh, hop + LEAD_FRAMES, self._step)
 
-    def __call__(self, gains: Gains, f0: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Gains (1, N * hop, bands) of N hops, and of each its f0 in Hz (hop + LEAD_FRAMES,), 0 where unvoiced
-        -> (N * hop * samples per frame,)."""
-        frames = on_device(np.concatenate([self._excited(one) for one in f0], axis=1))
-        spectrum = torch.fft.rfft(frames * self._window)
+    def __call__(self, gains: Gains, f0: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Gains (1, hop, bands) and f0 in Hz (hop + LEAD_FRAMES,), 0 where unvoiced -> (hop * samples per frame,)."""
+        spectrum = torch.fft.rfft(on_device(self._excited(f0)) * self._window)
         harmonic, turbulent = responses(gains, self._rate, self._config, self._bandwidth_hz)
         shaped = torch.fft.irfft(spectrum[0] * harmonic[0] + spectrum[1] * turbulent[0], n=self._size) * self._window
-        return np.concatenate([self._added(part) for part in np.split(to_array(shaped), len(f0))])
-
-    def _added(self, shaped: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The next hop of sound, when its frames (hop, size) have been added to what is left of those before."""
         self._sum = _moved_on(self._sum, self._fresh)
-        for index, frame in enumerate(shaped):
+        for index, frame in enumerate(to_array(shaped)):
             self._sum[index * self._step : index * self._step + self._size] += frame
         return self._sum[: self._fresh] * self._scale
 
@@ -67,7 +60,7 @@ class SynthesisStream:
         self._pulses(self._source[0, -self._fresh - 2 * PULSE_REACH :], f0.astype(np.float64))
         white = torch.randn(self._fresh, generator=self._generator, device="cpu")
         self._source[1, self._span - self._fresh : self._span] = white.numpy()
-        frames = np.lib.stride_tricks.sliding_window_view(self._source, self._size, axis=1)
+        frames = np.lib.stride_tricks.sliding_window_view(self._source, self._size, axis=1, writeable=True)
         return frames[:, : self._span - self._size + 1 : self._step]
 
     def _pulses(self, train: NDArray[np.float32], pitch: NDArray[np.float64]) -> None:

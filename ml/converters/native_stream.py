@@ -32,8 +32,6 @@ from ml.stream_synthesis import LEAD_FRAMES, SynthesisStream
 class NativeStream(VoiceStream):
     """See `VoiceStream`."""
 
-    most_windows = 2
-
     @torch.inference_mode()
     def __init__(
         self,
@@ -54,6 +52,8 @@ class NativeStream(VoiceStream):
         self._decoder = DecoderStream(decoder, torch.tensor(traits.embedding)[None], HOP_FRAMES, WINDOW_FRAMES)
         self._synthesis = SynthesisStream(sample_rate, HOP_FRAMES, config, traits.bandwidth_hz, 2 * options.seed)
         self.delay = self._synthesis.delay
+        self._features_of = decoder.features
+        self.most_windows = 2 if self._content.even and self._decoder.even else 1
         self._generator = torch.Generator("cpu").manual_seed(2 * options.seed + 1)
         # A frame keeps its noise when it is heard again.
         self._noise = self._fresh(WINDOW_FRAMES, decoder.noise_channels)
@@ -61,18 +61,26 @@ class NativeStream(VoiceStream):
     @torch.inference_mode()
     def render(self, windows: Sequence[Window]) -> NDArray[np.float32]:
         """See `VoiceStream.render`."""
-        samples, f0, level = (
-            on_device(np.stack(found))
-            for found in zip(*((one.samples, one.f0, one.loudness + one.gain_db) for one in windows), strict=True)
+        # The networks alone take several windows at once: how many numbers there are can change the last bit of others'
+        # exponentials and products, whose rest after whole vectors is computed another way.
+        content = self._content(torch.cat([self._mel(window) for window in windows])).split(WINDOW_FRAMES)
+        features = [self._features(window, z) for window, z in zip(windows, content, strict=True)]
+        return np.concatenate(
+            [
+                self._synthesis(sharpened(gains, self._config, self._bandwidth_hz), one.f0[: HOP_FRAMES + LEAD_FRAMES])
+                for one, gains in zip(windows, self._decoder(torch.cat(features)), strict=True)
+            ]
         )
+
+    def _mel(self, window: Window) -> Tensor:
         mel = self._config.mel
-        heard = power_at(samples, mel.n_fft, mel.window, MARGIN_FRAMES * ANALYSIS_HOP, WINDOW_FRAMES)
-        said = self._content(mel_of_power(heard, mel).flatten(0, 1)).split(WINDOW_FRAMES)
-        content = [retrieve(one, self._pool, self._retrieval, self._neighbours, self._likeness) for one in said]
-        noise = torch.cat([self._next_noise() for _ in windows])
-        gains = self._decoder(torch.cat(content), f0.flatten(), level.flatten(), noise)
-        gains = sharpened(gains, self._config, self._bandwidth_hz)
-        return self._synthesis(gains, [one.f0[: HOP_FRAMES + LEAD_FRAMES] for one in windows])
+        first = MARGIN_FRAMES * ANALYSIS_HOP
+        return mel_of_power(power_at(on_device(window.samples), mel.n_fft, mel.window, first, WINDOW_FRAMES), mel)
+
+    def _features(self, window: Window, content: Tensor) -> Tensor:
+        near = retrieve(content, self._pool, self._retrieval, self._neighbours, self._likeness)
+        f0, level = on_device(window.f0), on_device(window.loudness + window.gain_db)
+        return self._features_of(near, f0, level, self._next_noise())
 
     def _next_noise(self) -> Tensor:
         noise = self._noise

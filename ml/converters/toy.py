@@ -173,7 +173,7 @@ class _ToyStream(VoiceStream):
         )
         voiced = (f0[:HOP_FRAMES] > 0)[None, :, None]
         gains = Gains(harmonic, noise.masked_fill(voiced, -14.0))
-        return self._synthesis(gains, [window.f0[: HOP_FRAMES + LEAD_FRAMES]])
+        return self._synthesis(gains, window.f0[: HOP_FRAMES + LEAD_FRAMES])
 
 
 def _shape(source: Tensor, envelope: Tensor, rate: int, length: int, formant: float) -> Tensor:

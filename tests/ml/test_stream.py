@@ -210,7 +210,7 @@ def test_synthesis_in_hops_is_synthesis_in_one_go(rate: int) -> None:
     before = torch.cat([torch.zeros(hop), contour])
     parts = [torch.cat([part[:, :1].expand(-1, hop, -1), part], dim=1) for part in (harmonic, noise)]
     made = [
-        stream(Gains(*(part[:, at : at + hop] for part in parts)), [before[at : at + hop + LEAD_FRAMES].numpy()])
+        stream(Gains(*(part[:, at : at + hop] for part in parts)), before[at : at + hop + LEAD_FRAMES].numpy())
         for at in range(0, frames, hop)
     ]
     sound = torch.from_numpy(np.concatenate(made))[hop * step + stream.delay :]
@@ -224,7 +224,7 @@ def test_pulses_do_not_end_with_their_stretch(hops: int) -> None:
     stream = SynthesisStream(24_000, 5, load_base().config)
     flat = Gains(torch.zeros(1, 5, 160), torch.full((1, 5, 80), -14.0))
     contour = np.full(5 + LEAD_FRAMES, 150.0, np.float32)
-    made = torch.from_numpy(np.concatenate([stream(flat, [contour]) for _ in range(hops + 2)]))
+    made = torch.from_numpy(np.concatenate([stream(flat, contour) for _ in range(hops + 2)]))
     train, _ = pulses(torch.full((1, 200), 150.0), 24_000, len(made))
     inner = made[2400:]
     shifts = [torch.dot(inner[:-200], train[0, shift : shift + len(inner) - 200]) for shift in range(161)]
