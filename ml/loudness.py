@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import sosfilt, sosfilt_zi
+
+from ml.filters import Cascade
 
 Samples = NDArray[np.float32]
 
@@ -47,14 +48,12 @@ def integrated(blocks: Iterable[Samples], sample_rate: int) -> float:
     Blocks of 400 ms every 100 ms, gated at -70 LUFS and at 10 LU under the mean of what is left. Returns
     `-inf` when nothing passes the gates (silence, or less than 400 ms).
     """
-    sections = k_weighting(sample_rate)
-    state = sosfilt_zi(sections) * 0.0
+    weighted = Cascade(k_weighting(sample_rate))
     step = sample_rate // 10
     energies: list[NDArray[np.float64]] = []
     rest = np.zeros(0)
     for block in blocks:
-        filtered, state = sosfilt(sections, block.astype(np.float64), zi=state)
-        rest = np.concatenate([rest, filtered])
+        rest = np.concatenate([rest, weighted(block)])
         whole = len(rest) // step
         energies.append(np.square(rest[: whole * step].reshape(whole, step)).mean(axis=1))
         rest = rest[whole * step :]

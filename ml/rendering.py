@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.signal
 from numpy.typing import NDArray
 
 from ml import whole
@@ -17,6 +16,7 @@ from ml.audio import Samples, fit, read_span
 from ml.catalog import PRESETS
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE, SYNTHESIS_RATES
 from ml.converters.base import ConvertOptions, Piece, Report, Voice
+from ml.filters import Cascade, high_pass
 from ml.levelling import levelled
 from ml.parallel import in_order
 from ml.spectral import LOUDNESS_FLOOR_DB
@@ -159,18 +159,14 @@ def _without_rumble(parts: Iterator[Samples], target: Array, rate: int) -> Itera
     """High-passes consecutive parts of one sound below the lowest pitch of `target`: nothing there is the voice's."""
     voiced = target[target > 0]
     lowest = float(np.percentile(voiced, 1)) if len(voiced) else 0.0
-    sections = rumble_filter(lowest, rate)
-    state = np.zeros((len(sections), 2))
+    rumble = rumble_filter(lowest, rate)
     for part in parts:
-        filtered, state = scipy.signal.sosfilt(sections, part, zi=state)
-        yield filtered.astype(np.float32)
+        yield rumble(part).astype(np.float32)
 
 
-def rumble_filter(lowest_hz: float, rate: int) -> NDArray[np.float64]:
-    """Second-order sections of the high-pass for a voice whose pitch is `lowest_hz` at least, at `rate` hertz."""
-    cut = min(HIGHEST_CUT_HZ, max(LOWEST_CUT_HZ, _BELOW_THE_VOICE * lowest_hz))
-    sections: NDArray[np.float64] = scipy.signal.butter(2, cut, "highpass", fs=rate, output="sos")
-    return sections
+def rumble_filter(lowest_hz: float, rate: int) -> Cascade:
+    """The high-pass for a voice whose pitch is `lowest_hz` at least, at `rate` hertz."""
+    return Cascade(high_pass(min(HIGHEST_CUT_HZ, max(LOWEST_CUT_HZ, _BELOW_THE_VOICE * lowest_hz)), rate))
 
 
 def _cuts(level: Array, frames: int) -> list[int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy.signal
 from numpy.typing import NDArray
 
 from ml import f0
@@ -60,7 +59,6 @@ class Stream:
         self._heard = np.zeros(HEARD_SAMPLES, np.float32)
         self._track = np.zeros(WINDOW_FRAMES, np.float32)
         self._rumble = rumble_filter(voice.traits.f0_low_hz, self._render_rate)
-        self._rumble_state = np.zeros((len(self._rumble), 2))
         self._hops = self._taken = self._given = self._pushed = 0
         self._skip = HOP_FRAMES * self._step + self._voice.delay
         self._flushed = False
@@ -132,8 +130,7 @@ class Stream:
             part = slice(begin, begin + HOP_FRAMES * self._step)
             gains.append(gate(frame_levels(self._heard, ANALYSIS_RATE), self._step, part))
         sound = self._voice.render(windows) * np.concatenate(gains)
-        filtered, self._rumble_state = scipy.signal.sosfilt(self._rumble, sound, zi=self._rumble_state)
-        ready = _soft(filtered.astype(np.float32))
+        ready = _soft(self._rumble(sound).astype(np.float32))
         skipped = min(self._skip, len(ready))
         self._skip -= skipped
         return self._out(ready[skipped:])

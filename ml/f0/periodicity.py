@@ -7,9 +7,9 @@ from functools import lru_cache
 import numpy as np
 import soxr
 from numpy.typing import NDArray
-from scipy.signal import butter, sosfilt
 
 from ml.f0 import FRAMES_PER_SECOND, RATE, F0Track
+from ml.filters import Cascade, Sections, band_pass
 
 _LOW_RATE = 8_000
 _STRETCHES, _AT_ONCE = np.array([[0.97], [1.0], [1.03]]), 500
@@ -36,7 +36,7 @@ def repetition(
     if not len(frames):
         return best
     low, edge = soxr.resample(samples, RATE, _LOW_RATE), np.zeros(_LOW_RATE // 8, np.float32)
-    low = np.concatenate([edge, sosfilt(_breath_band(), low).astype(np.float32), edge])
+    low = np.concatenate([edge, Cascade(_breath_band())(low).astype(np.float32), edge])
     stretches = np.lib.stride_tricks.sliding_window_view(low, 240)
     for start in range(0, len(frames), _AT_ONCE):
         piece = slice(start, start + _AT_ONCE)
@@ -52,6 +52,5 @@ def repetition(
 
 
 @lru_cache(maxsize=1)
-def _breath_band() -> NDArray[np.float64]:
-    sections: NDArray[np.float64] = butter(4, [60, 1200], "bandpass", fs=_LOW_RATE, output="sos")
-    return sections
+def _breath_band() -> Sections:
+    return band_pass(4, 60.0, 1200.0, _LOW_RATE)
