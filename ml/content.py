@@ -54,7 +54,11 @@ class ContentEncoder(nn.Module):
 
 
 def retrieve(
-    z: Tensor, pool: Tensor, ratio: float | Tensor, neighbours: int = 4, products: Callable[[Tensor], Tensor] | None = None
+    z: Tensor,
+    pool: Tensor,
+    ratio: float | Tensor,
+    neighbours: int = 4,
+    products: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Moves z (T, D) by `ratio` (0..1; one for all, or (T, 1)) towards the mean of its nearest frames in `pool` (P, D).
 

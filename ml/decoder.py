@@ -90,8 +90,8 @@ class Decoder(nn.Module):
     def limited(self, gains: Tensor) -> Gains:
         """What the last layer gave (B, T, bands of both kinds) -> Gains."""
         gains = gains.clamp(*_LOG_GAIN_LIMITS)
-        harmonic, turbulent = gains.split([self.config.decoder.harmonic_bands, self.config.decoder.noise_bands], -1)
-        return Gains(harmonic, turbulent)
+        bands = self.config.decoder.harmonic_bands
+        return Gains(gains[..., :bands], gains[..., bands:])
 
 
 def fft_size(sample_rate: int) -> int:

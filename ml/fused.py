@@ -1,8 +1,8 @@
 """Products with fixed weights through oneDNN's own calls: GELU inside the product, weights laid out once.
 
 torch compiles its own graphs to these calls; they are not part of its public interface, and torch's version is pinned.
-They know no gradients, no autocast and no device but the processor, so each is used behind `there`. Results are those of
-torch's public calls within rounding.
+They know no gradients, no autocast and no device but the processor, so each is used behind `there`. Results are those
+of torch's public calls within rounding.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ GELU = "gelu"
 
 
 def there(x: Tensor) -> bool:
-    """Says whether `x` can take this way: on the processor, with no gradient wanted, and not while a graph is exported."""
-    wanted = torch.is_grad_enabled() or torch.jit.is_tracing()
-    return not wanted and x.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    """Says whether `x` can go this way: it is on the processor, no gradient is wanted, and no graph is exported."""
+    exported = torch._C._get_tracing_state() is not None
+    return not (torch.is_grad_enabled() or exported) and x.device.type == "cpu" and torch._C._has_mkldnn
 
 
 def dtype_of(x: Tensor) -> torch.dtype:

@@ -193,7 +193,10 @@ def _pad(values: Array, count: int, filling: float = 0.0) -> Array:
 
 
 def gate(level: Array, hop: int, part: slice = slice(None)) -> Samples:
-    """A gain (T * hop,), or `part` of it, that is 1 where there is sound and falls to 0 over 12 dB where the source is silent."""
+    """A gain (T * hop,) that is 1 where there is sound and falls to 0 over 12 dB where the source is silent.
+
+    Only `part` of it, if not all is wanted.
+    """
     opened = np.clip((level - (SILENCE_DB - 12.0)) / 12.0, 0.0, 1.0)
     smooth = np.convolve(np.pad(opened, 2, mode="edge"), np.full(5, 0.2), mode="valid")
     times = np.arange(*part.indices(len(level) * hop)) / hop

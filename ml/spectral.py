@@ -89,7 +89,8 @@ def power_at(samples: Tensor, n_fft: int, window: int, first: int, count: int) -
     near = nn.functional.pad(samples[begin : begin + span], (0, max(0, begin + span - len(samples))))
     frames = near.unfold(0, window, ANALYSIS_HOP)
     spectrum = torch.fft.rfft(frames * hann(window), n_fft)
-    return spectrum.real.square() + spectrum.imag.square()
+    squared: Tensor = spectrum.real.square() + spectrum.imag.square()
+    return squared
 
 
 def log_mel(samples: Tensor, config: MelConfig, warp: float = 1.0) -> Tensor:

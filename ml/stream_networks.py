@@ -33,7 +33,7 @@ class _Layer:
     def __call__(self, x: Tensor, hop: int, frames: int) -> Tensor:
         """(N * frames, C), N windows one `hop` apart -> the same; the first `hop` of each are final, and then past."""
         reach, channels, parts = len(self.past), x.shape[1], []
-        for window in x.split(frames):
+        for window in torch.split(x, frames):
             seen = torch.cat([self.past, window, window[-1:].expand(reach, -1)])
             self.past = seen[hop : hop + reach]
             parts.append(seen)
@@ -56,7 +56,7 @@ class _Network:
         x = self._enter(x)
         for layer in self._layers:
             x = layer(x, self._hop, self._frames)
-        x = x.unflatten(0, (-1, self._frames))[:, :left].flatten(0, 1)
+        x = x.view(-1, self._frames, x.shape[-1])[:, :left].flatten(0, 1)
         return self._leave(nn.functional.layer_norm(x, x.shape[-1:]))
 
     def even(self, inputs: int, left: int) -> bool:
@@ -73,7 +73,7 @@ class _Network:
             for layer, past in zip(self._layers, pasts, strict=True):
                 layer.past = past
 
-        alone = torch.cat([self(window, left) for window in x.split(self._frames)])
+        alone = torch.cat([self(window, left) for window in torch.split(x, self._frames)])
         begin()
         together = self(x, left)
         begin()
@@ -85,7 +85,10 @@ def _layers(blocks: nn.ModuleList, frames: int, condition: Tensor | None = None)
 
 
 def _folded(block: ConvNeXtBlock, frames: int, condition: Tensor | None) -> _Layer:
-    """`block` on `frames` a call, with its norm's scale and shift, of the `condition` (1, c) if it has one, taken into the perceptron."""
+    """`block` on `frames` a call, its norm's scale and shift taken into its perceptron.
+
+    They are those of the `condition` (1, c), if it has one.
+    """
     if block.adapt is not None:
         scale, shift = block.adapt(condition)[0].chunk(2)
         scale = 1 + scale
@@ -132,7 +135,7 @@ class DecoderStream:
     """`Decoder` on a stream of one speaker (1, dimensions) that hears `frames` a call and goes on by `hop` of them."""
 
     def __init__(self, decoder: Decoder, speaker: Tensor, hop: int, frames: int) -> None:
-        self._decoder, self._hop = decoder, hop
+        self._decoder, self._hop, self._bands = decoder, hop, decoder.leave.out_features
         entered = Linear(decoder.enter.weight, decoder.enter.bias, frames, torch.float32)
         left = _left(decoder.norm, decoder.leave, hop)
         self._network = _Network(
@@ -143,4 +146,5 @@ class DecoderStream:
     def __call__(self, features: Tensor) -> list[Gains]:
         """`Decoder.features` (N * frames, ...) of N windows, each of `hop` new frames and the look-ahead -> Gains
         (1, hop, bands) of each. With N > 1 only where `even`, and the same to the bit."""
-        return [self._decoder.limited(one[None]) for one in self._network(features, self._hop).split(self._hop)]
+        made = self._network(features, self._hop).view(-1, 1, self._hop, self._bands)
+        return [self._decoder.limited(one) for one in made]

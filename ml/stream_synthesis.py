@@ -100,7 +100,7 @@ def _moved_on(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
 def _places(
     offset: int, length: int, frames: int, step: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """For samples from `offset` on: the frames on their left and right, the nearer one, and how near the right one is."""
+    """For samples from `offset` on: the frames to their left and right, the nearer, and how near the right one is."""
     position = np.arange(offset, offset + length) / step
     left = np.minimum(position.astype(np.int64), frames - 1)
     right = np.minimum(left + 1, frames - 1)

@@ -63,7 +63,8 @@ class NativeStream(VoiceStream):
         """See `VoiceStream.render`."""
         # The networks alone take several windows at once: how many numbers there are can change the last bit of others'
         # exponentials and products, whose rest after whole vectors is computed another way.
-        content = self._content(torch.cat([self._mel(window) for window in windows])).split(WINDOW_FRAMES)
+        said = self._content(torch.cat([self._mel(window) for window in windows]))
+        content = torch.split(said, WINDOW_FRAMES)
         features = [self._features(window, z) for window, z in zip(windows, content, strict=True)]
         return np.concatenate(
             [

@@ -22,7 +22,7 @@ from ml.converters.base import Converter, Lesson, Piece, Preset, Report, Samples
 from ml.converters.streaming import HOP_FRAMES, MARGIN_FRAMES, StreamOptions, VoiceStream, Window
 from ml.dataset import TakeSet, load_takes, traits_of
 from ml.decoder import Gains, fft_size, pulses
-from ml.device import on_device, to_array
+from ml.device import on_device
 from ml.noise import placed
 from ml.spectral import bend, hann, log_mel
 from ml.stream_synthesis import LEAD_FRAMES, SynthesisStream

@@ -79,9 +79,7 @@ def _near(voiced: NDArray[np.bool_], frames: int) -> NDArray[np.bool_]:
     """Where one of (T,) is true at most so many `frames` before or after."""
     count = np.concatenate([[0], np.cumsum(voiced)])
     place = np.arange(len(voiced))
-    near: NDArray[np.bool_] = (
-        count[np.minimum(place + frames + 1, len(voiced))] > count[np.maximum(place - frames, 0)]
-    )
+    near: NDArray[np.bool_] = count[np.minimum(place + frames + 1, len(voiced))] > count[np.maximum(place - frames, 0)]
     return near
 
 
