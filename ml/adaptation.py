@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from ml.device import available_bytes, on_device, to_array
 from ml.enhancement import enhanced, loud_power
 from ml.errors import AudioError
 from ml.losses import adversarial_loss, feature_loss, spectral_loss
+from ml.parallel import alone, in_order
 from ml.spectral import mel_of_power, power
 from ml.weights import Base
 
@@ -71,31 +73,48 @@ class Adaptation(Lesson):
         self.held_clips: list[tuple[int, int]] = []
 
     def prepare(self, report: Report) -> None:
-        """Reads the takes and computes every copy's content once."""
-        self.data = load_takes(
-            self.takes,
-            self.options.f0_method,
-            lambda samples: self._clean(samples, ANALYSIS_RATE),
-            lambda part, stage: report(0.4 * part, stage),
-        )
-        self.traits = traits_of(self.data, self.embed)
-        self.rate = next(rate for rate in SYNTHESIS_RATES if rate >= 2 * self.traits.bandwidth_hz - 1)
-        plain = []
-        for index, path in enumerate(self.takes):
-            report(0.4 + 0.5 * index / len(self.takes), "Preparing the takes")
-            own, own_rate = load(path)
-            self.targets.append(on_device(self._clean(resample(own, own_rate, self.rate), self.rate)))
-            generator = np.random.default_rng([self.options.seed, index])
-            self.copies.append(self._disturbed(on_device(self.data.samples[index]), generator))
-            plain.append(self.copies[-1][0])
-        for index in range(len(self.takes)):
-            report(0.9 + 0.1 * index / len(self.takes), "Preparing the takes")
-            others = [z for other, z in enumerate(plain) if other != index] or [plain[index]]
-            kin = thinned(torch.cat(others), _COPIES_POOL)
-            self.copies[index] = torch.cat([self.copies[index], *self._borrowed(plain[index], kin, index)]).half()
+        """Reads the takes and computes every copy's content once, as many takes at once as there are threads."""
+        with alone() as threads:
+            self.data = load_takes(
+                self.takes,
+                self.options.f0_method,
+                lambda samples: self._clean(samples, ANALYSIS_RATE),
+                lambda part, stage: report(0.4 * part, stage),
+                threads,
+            )
+            self.traits = traits_of(self.data, self.embed)
+            self.rate = next(rate for rate in SYNTHESIS_RATES if rate >= 2 * self.traits.bandwidth_hz - 1)
+            self._copy(report, threads)
         self._split()
         self.batch = fitted(self.batch, self.preset.clip_seconds * self.rate, available_bytes())
         report(1.0, "Preparing the takes")
+
+    def _copy(self, report: Report, threads: int) -> None:
+        """The targets and every copy's content: first what each take gives alone, then what the others add to it."""
+        count, plain = len(self.takes), []
+        with closing(in_order(self._own, range(count), threads)) as made:
+            for target, copies in made:
+                self.targets.append(target)
+                self.copies.append(copies)
+                plain.append(copies[0])
+                report(0.4 + 0.4 * len(plain) / count, "Preparing the takes")
+
+        def all_of(index: int) -> Tensor:
+            others = [z for other, z in enumerate(plain) if other != index] or [plain[index]]
+            kin = thinned(torch.cat(others), _COPIES_POOL)
+            return torch.cat([self.copies[index], *self._borrowed(plain[index], kin, index)]).half()
+
+        with closing(in_order(all_of, range(count), threads)) as whole:
+            for index, copies in enumerate(whole):
+                self.copies[index] = copies
+                report(0.8 + 0.2 * (index + 1) / count, "Preparing the takes")
+
+    def _own(self, index: int) -> tuple[Tensor, Tensor]:
+        """A take as it is to sound, and its content as it is and disturbed."""
+        own, own_rate = load(self.takes[index])
+        target = on_device(self._clean(resample(own, own_rate, self.rate), self.rate))
+        generator = np.random.default_rng([self.options.seed, index])
+        return target, self._disturbed(on_device(self.data.samples[index]), generator)
 
     def _borrowed(self, content: Tensor, own: Tensor, index: int) -> list[Tensor]:
         """Copies (1, T, dimensions) of a take's content (T, dimensions), made of other speakers' and its own frames."""

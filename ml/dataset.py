@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ml.config import ANALYSIS_RATE
 from ml.converters.base import Report, VoiceTraits
 from ml.device import on_device, to_array
 from ml.errors import AudioError
+from ml.parallel import in_order
 from ml.spectral import loudness
 
 SHORTEST_VOICE_SECONDS = 3.0
@@ -39,22 +41,32 @@ class TakeSet:
         return sum(map(len, self.samples)) / ANALYSIS_RATE
 
 
-def load_takes(paths: Sequence[Path], f0_method: str, clean: Callable[[Samples], Samples], report: Report) -> TakeSet:
+def load_takes(
+    paths: Sequence[Path], f0_method: str, clean: Callable[[Samples], Samples], report: Report, threads: int = 1
+) -> TakeSet:
     """Reads takes (WAV or FLAC) and finds their pitch, loudness and bandwidth; `report` runs from 0 to 1.
 
-    `clean` takes noise out of samples at ANALYSIS_RATE; pitch and loudness are found in what it leaves.
+    `clean` takes noise out of samples at ANALYSIS_RATE; pitch and loudness are found in what it leaves. As many takes
+    are heard at once as there are `threads`.
     Raises AudioError when there is less than `SHORTEST_VOICE_SECONDS` of sound, or under half a second of it is voiced.
     """
     found = TakeSet(list(paths), [], [], [], [])
-    for index, path in enumerate(paths):
-        report(index / len(paths), "Listening to the takes")
+
+    def heard(path: Path) -> tuple[Samples, NDArray[np.float32], NDArray[np.float32], float]:
         own, rate = load(path)
         samples = resample(own, rate, ANALYSIS_RATE)
         voice = clean(samples)
-        found.samples.append(samples)
-        found.f0.append(f0.extract(voice, ANALYSIS_RATE, f0_method).f0)
-        found.loudness.append(to_array(loudness(on_device(voice)[None])[0]))
-        found.bandwidth_hz.append(bandwidth(own, rate))
+        track, level = f0.extract(voice, ANALYSIS_RATE, f0_method).f0, to_array(loudness(on_device(voice)[None])[0])
+        return samples, track, level, bandwidth(own, rate)
+
+    report(0.0, "Listening to the takes")
+    with closing(in_order(heard, paths, threads)) as takes:
+        for samples, track, level, highest in takes:
+            found.samples.append(samples)
+            found.f0.append(track)
+            found.loudness.append(level)
+            found.bandwidth_hz.append(highest)
+            report(len(found.samples) / len(paths), "Listening to the takes")
     if found.seconds < SHORTEST_VOICE_SECONDS:
         raise AudioError(
             f"The takes last {found.seconds:.1f} s in all; "

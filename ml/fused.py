@@ -31,6 +31,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, activation: str = "none") ->
     return made
 
 
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
+    """Depth-wise convolution over time, zero-padded: (B, T, C) with weights (kernel, C) -> (B, T, C), in their type."""
+    kernel, channels = weight.shape
+    taps = weight.T[:, None, None].contiguous(memory_format=torch.channels_last)
+    padding, apart = [0, kernel // 2 * dilation], [1, dilation]
+    made: Tensor = torch.ops.mkldnn._convolution_pointwise.default(
+        x.mT[:, :, None], taps, bias, padding, [1, 1], apart, channels, "none", [], ""
+    )
+    return made[:, :, 0].mT
+
+
 class Linear:
     """A linear layer that never changes, on inputs of always as many rows: (rows, n) -> (rows, m).
 
