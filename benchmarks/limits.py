@@ -122,7 +122,8 @@ def _networks(flops: float, rate: float) -> None:
 
 
 def _operations(network: nn.Module, inputs: tuple[Tensor, ...]) -> int:
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+    # Not without a gradient: the counter does not know the products that are fused then.
+    with FlopCounterMode(display=False) as counter:
         network(*inputs)
     taps = sum(part.weight.numel() for part in network.modules() if isinstance(part, DepthwiseConv))
     return int(counter.get_total_flops()) + 2 * taps * inputs[0].shape[1]
@@ -138,8 +139,7 @@ def _bytes(network: nn.Module, inputs: tuple[Tensor, ...]) -> int:
 
     layers = [part for part in network.modules() if isinstance(part, nn.Linear | nn.LayerNorm | DepthwiseConv)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
-    with torch.inference_mode():
-        network(*inputs)
+    network(*inputs)  # not without a gradient, for then layers are fused and their hooks not called
     for hook in hooks:
         hook.remove()
     return moved * fast_dtype().itemsize

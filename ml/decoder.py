@@ -105,22 +105,11 @@ def pulses(f0: Tensor, sample_rate: int, length: int, phase: Tensor | None = Non
     `phase` (B,), in cycles, is where the first period starts; the phase after the last sample is returned too, so
     that a stream can go on from there. Pulses are Hann-windowed sincs centred between samples.
     """
-    train, after = pulses_with_tails(f0, sample_rate, length, phase)
-    return train[:, PULSE_REACH : PULSE_REACH + length], after
-
-
-def pulses_with_tails(
-    f0: Tensor, sample_rate: int, length: int, phase: Tensor | None = None, offset: int = 0
-) -> tuple[Tensor, Tensor]:
-    """`pulses` (B, PULSE_REACH + length + PULSE_REACH) with what reaches over both ends, for streams to add up.
-
-    The train's first sample (not counting the tail before it) lies `offset` samples after the first frame's centre.
-    """
     batch, frames = f0.shape
     if phase is None:
         phase = torch.zeros(batch, dtype=torch.float64)
     voiced = f0 > 0
-    position = torch.arange(offset, offset + length, dtype=torch.float64) * (FRAME_RATE / sample_rate)
+    position = torch.arange(length, dtype=torch.float64) * (FRAME_RATE / sample_rate)
     left = position.floor().long().clamp(max=frames - 1)
     right = (left + 1).clamp(max=frames - 1)
     share = (position - left).clamp(0, 1)
@@ -143,7 +132,8 @@ def pulses_with_tails(
     where = (index + row * width + PULSE_REACH)[:, None] + taps[None]
     train = torch.zeros(batch * width)
     train.index_add_(0, where.flatten(), (shape * height[:, None]).flatten())
-    return train.view(batch, width), cycles[:, -1] % 1.0 if length else phase
+    inner = train.view(batch, width)[:, PULSE_REACH : PULSE_REACH + length]
+    return inner, cycles[:, -1] % 1.0 if length else phase
 
 
 @full_precision

@@ -73,7 +73,7 @@ class SynthesisStream:
         cycles = self._phase + step.cumsum()
         whole = np.floor(cycles)
         hit = np.flatnonzero((np.diff(whole, prepend=math.floor(self._phase)) > 0) & (pitch[nearest] > 0))
-        self._phase = float(cycles[-1])
+        self._phase = float(cycles[-1] % 1.0)
         late = ((cycles[hit] - whole[hit]) / step[hit]).astype(np.float32)
         height = 1 / np.sqrt(step[hit].astype(np.float32))
         distance = _TAPS.astype(np.float32) + late[:, None]

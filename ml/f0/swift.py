@@ -119,7 +119,7 @@ class SwiftF0Network(nn.Module):
         if fused.there(x):
             enter, narrow = self._packed
             # The last band scored has one more after it, and the row that is scored there is left out.
-            x = narrow(self.blocks_of(enter(x))[:, :, : _SCORED_BANDS + 1])[:, :, : _SCORED_BANDS - 1]
+            x = narrow(self.blocks_of(enter(x), _SCORED_BANDS + 1))[:, :, : _SCORED_BANDS - 1]
         else:
             x = self.blocks_of(torch.relu(self.enter(x)))
             x = torch.relu(self.narrow(nn.functional.pad(x[:, :, :_SCORED_BANDS], (1, 1, 1, 0))))
@@ -131,11 +131,15 @@ class SwiftF0Network(nn.Module):
     def _packed(self) -> tuple[fused.Conv2d, fused.Conv2d]:
         return fused.Conv2d(self.enter, "relu"), fused.Conv2d(self.narrow, "relu", (1, 1))
 
-    def blocks_of(self, x: Tensor) -> Tensor:
-        """All residual blocks, (1, channels, bands, T) -> the same, which may be in its place."""
-        for block in self.blocks:
+    def blocks_of(self, x: Tensor, wanted: int = _BANDS) -> Tensor:
+        """All residual blocks, (1, channels, bands, T) -> the first `wanted` bands, which may be in its place."""
+        *others, last = self.blocks
+        for block in others:
             x = block(x)
-        return x
+        # What the last block hears of the bands above those that are wanted; the blocks before it reach over all.
+        (kernel, dilation), _ = _BLOCKS[-1]
+        scored: Tensor = last(x[:, :, : wanted + 2 * (kernel // 2) * dilation])[:, :, :wanted]
+        return scored
 
     def _spectrogram(self, sound: Tensor, index: int) -> Tensor:
         """Log magnitudes (bands, T), windows centred at every 256th sample."""
