@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ml import fused
+from ml.config import SYNTHESIS_RATES, ModelConfig
 from ml.convnext import ConvNeXtBlock, bfloat16_precision, float32_precision
+from ml.decoder import Gains, responses
 from ml.f0.swift import SwiftF0Network
 from ml.stream_networks import ContentStream, DecoderStream
 from ml.weights import load_base
@@ -128,3 +130,15 @@ def test_threads_beside_each_other_get_the_same_to_the_bit() -> None:
         thread.join()
     run()
     assert all(torch.equal(one, found[-1]) for one in found[:-1])
+
+
+@pytest.mark.parametrize("rate", SYNTHESIS_RATES)
+def test_envelopes_are_interpolated_to_the_same(rate: int) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig()
+    gains = Gains(torch.randn(1, 7, config.decoder.harmonic_bands), torch.randn(1, 7, config.decoder.noise_bands))
+    expected = responses(gains, rate, config, 7000.0)
+    with torch.no_grad():
+        found = responses(gains, rate, config, 7000.0)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-4)
