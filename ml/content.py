@@ -14,7 +14,7 @@ from ml.spectral import log_mel
 
 NEIGHBOURHOOD = 2
 """Frames on each side that count when retrieval says which frames are near each other."""
-_RETRIEVED = 512  # frames at once
+_RETRIEVED = 256  # frames at once
 
 
 class ContentEncoder(nn.Module):

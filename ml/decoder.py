@@ -162,7 +162,11 @@ def synthesise(
         torch.cat([train, white]), size, hop, size, window, center=True, pad_mode="constant", return_complex=True
     ).transpose(1, 2)
     harmonic, turbulent = responses(gains, sample_rate, config, bandwidth_hz)
-    spectrum = source[: f0.shape[0]] * harmonic + source[f0.shape[0] :] * turbulent
+    voiced, breath = source[: f0.shape[0]], source[f0.shape[0] :]
+    if fused.there(source):
+        spectrum = harmonic.mul_(voiced).add_(breath.mul_(turbulent))  # less memory by twice a spectrum
+    else:
+        spectrum = voiced * harmonic + breath * turbulent
     return torch.istft(spectrum.transpose(1, 2), size, hop, size, window, center=True, length=length)
 
 
