@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from ml import encoding, f0, finishing
+from ml import encoding, f0, finishing, memory
 from ml.audio import BLOCK_SECONDS, Samples, blocks, describe, fit, read_span
 from ml.catalog import F0_METHODS, PRESETS, SCALES
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE
@@ -73,9 +73,11 @@ def convert(
         with alone() as threads:
             hearing, rendering = _part(report, 0.0, 0.15), _part(report, 0.15, 0.85)
             heard = listen(source, scratch / "source.wav", options.f0_method, options.denoise, clean, hearing, threads)
+            memory.trim()  # of a long source: what hearing it left would lie beside what rendering takes
             pitch = _pitch_shift(heard, voice, options)
             target = _edited(heard.f0, pitch, options)
             render(voice, heard, target, options, rendered, own, rendering, threads)
+            memory.trim()
         loudest = finishing.mix(source, rendered, mixed, rate, wanted, _part(report, 0.85, 0.93))
         report(0.93, "Writing the result")
         gain = finishing.gain(mixed, options.loudness)

@@ -81,10 +81,9 @@ class Engine:
         os.environ.setdefault("GOMP_SPINCOUNT", "0")
         import torch
 
-        from ml import device, memory
+        from ml import device
         from ml.convnext import fast_dtype
 
-        memory.share_arenas()
         torch.set_num_threads(self._threads)
         device.choose(self._device)
         fast_dtype()  # timed here, before pieces of a sound share the cores

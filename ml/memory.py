@@ -45,20 +45,16 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
 
 
-_M_ARENA_MAX, _ARENAS = -8, 2
-
-
-def share_arenas() -> None:
-    """Lets all threads of this process take memory from two places: from its own each keeps what others could use."""
-    with contextlib.suppress(AttributeError, OSError):  # the C library is not glibc, which alone has arenas
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+def trim() -> None:
+    """Gives the system back what is free in this process."""
+    with contextlib.suppress(AttributeError, OSError):  # the C library is not glibc, which alone keeps so much
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def release() -> None:
     """Gives back what nothing refers to any more, to the system and on the graphics card too."""
     gc.collect()
-    with contextlib.suppress(AttributeError, OSError):  # the C library is not glibc, which alone keeps so much
-        ctypes.CDLL(None).malloc_trim(0)
+    trim()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
