@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ Array = NDArray[np.float32]
 
 SHORTEST_PIECE, LONGEST_PIECE = 600, 1200  # frames: pieces of 6 to 12 s, cut where it is quietest
 CONTEXT = 80  # frames on each side: more than the receptive fields of content encoder and decoder together
+MEANT = 5  # pieces, half a minute to a minute, that say what the source's content is like on the whole
+LOUD_DB = 40.0  # frames within this of a voice's level are speech
 SHORTEST_SPAN = 20  # frames
 FADE = 2  # frames of cross-fade on each side of a cut
 SILENCE_DB = -62.0
@@ -91,10 +93,13 @@ def _pieces(
     voiced = heard.loudness[target > 0]
     gain = voice.traits.level_db - float(np.median(voiced)) if len(voiced) else 0.0
 
+    spans = list(zip(cuts, cuts[1:], strict=False))
+    mean = _mean(voice, heard, heard.loudness + gain, spans, threads)
+
     def rendered(span: tuple[int, int]) -> Samples:
         start, end = span
         first, last = max(0, start - CONTEXT), min(frames, end + CONTEXT)
-        piece = _piece(heard, target, options, rate, (first, last), gain, float(phases[first] % 1.0))
+        piece = _piece(heard, target, options, rate, (first, last), gain, float(phases[first] % 1.0), mean)
         count = len(piece.f0)
         calm = quiet[first : first + count]
         sound = levelled(voice.render(piece), rate, piece.loudness, _share(options, piece.f0, calm))
@@ -102,7 +107,6 @@ def _pieces(
         begin = (start - first) * hop - (half if start else 0)
         return sound[begin : (end - first) * hop + half if end < frames else len(sound)]
 
-    spans = list(zip(cuts, cuts[1:], strict=False))
     report(0.0, "Converting")
     with closing(in_order(rendered, spans, threads)) as sounds:
         for (_, end), sound in zip(spans, sounds, strict=True):
@@ -110,8 +114,37 @@ def _pieces(
             yield sound
 
 
+def _mean(voice: Voice, heard: Heard, loudness: Array, spans: Sequence[tuple[int, int]], threads: int) -> Array:
+    """The mean of what is said in loud frames, as the voice has it, of up to MEANT pieces from all over the source.
+
+    `loudness` (T,) is the source's, moved to the voice's level. Without a loud frame it is the mean of all.
+    """
+    chosen = [spans[round(at)] for at in np.linspace(0, len(spans) - 1, min(MEANT, len(spans)))]
+
+    def said(span: tuple[int, int]) -> Array:
+        first, last = max(0, span[0] - CONTEXT), min(len(loudness), span[1] + CONTEXT)
+        rows = voice.said(read_span(heard.path, first * ANALYSIS_HOP, last * ANALYSIS_HOP))
+        return rows[span[0] - first : span[1] - first]
+
+    with closing(in_order(said, chosen, threads)) as found:
+        rows = list(found)
+    level = np.concatenate(
+        [_pad(loudness[start:end], len(part)) for (start, end), part in zip(chosen, rows, strict=True)]
+    )
+    every = np.concatenate(rows)
+    loud = level > voice.traits.level_db - LOUD_DB
+    return voice.mean(every[loud] if loud.any() else every)
+
+
 def _piece(
-    heard: Heard, target: Array, options: ConvertOptions, rate: int, span: tuple[int, int], gain: float, phase: float
+    heard: Heard,
+    target: Array,
+    options: ConvertOptions,
+    rate: int,
+    span: tuple[int, int],
+    gain: float,
+    phase: float,
+    mean: Array,
 ) -> Piece:
     first, last = span
     samples = read_span(heard.path, first * ANALYSIS_HOP, last * ANALYSIS_HOP)
@@ -131,6 +164,7 @@ def _piece(
         start=first,
         formant=options.formant,
         protection=options.protection,
+        mean=mean,
     )
 
 

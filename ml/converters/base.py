@@ -191,7 +191,8 @@ class Piece:
     source's; `phase` (cycles) is where the first glottal period starts;
     `sample_rate` is the wanted rate, one of SYNTHESIS_RATES. `start` is the frame of the source that the piece
     begins with: noise depends on it and on `seed` alone, so that overlapping pieces have the same. `formant` is in
-    semitones; unvoiced frames are moved by `1 - protection` of `retrieval`.
+    semitones; unvoiced frames are moved by `1 - protection` of `retrieval`. `mean` is what
+    `Voice.mean` gives for the source's loud frames.
     """
 
     samples: Samples
@@ -206,12 +207,21 @@ class Piece:
     start: int = 0
     formant: float = 0.0
     protection: float = 0.0
+    mean: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 class Voice(ABC):
     """A voice file, opened."""
 
     traits: VoiceTraits
+
+    @abstractmethod
+    def said(self, samples: Samples) -> NDArray[np.float32]:
+        """What is said in `samples` (n,) at ANALYSIS_RATE, as rows (1 + n // ANALYSIS_HOP, any width)."""
+
+    @abstractmethod
+    def mean(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What all of a source's `rows` (T, width), T > 0, have in common as its speaker's, (width,)."""
 
     @abstractmethod
     def render(self, piece: Piece) -> Samples:

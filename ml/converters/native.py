@@ -15,7 +15,7 @@ from torch import Tensor
 from ml import checkpoint, voicefile
 from ml.adaptation import Adaptation
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE
-from ml.content import retrieve
+from ml.content import retrieve, speaker_mean
 from ml.converters.base import Converter, Lesson, Piece, Report, Samples, TrainOptions, Voice, VoiceTraits
 from ml.converters.native_stream import NativeStream
 from ml.converters.streaming import StreamOptions, VoiceStream
@@ -53,7 +53,11 @@ class NativeConverter(Converter):
         voice = NativeVoice(self.base, self.base.decoder, torch.zeros(8, self.base.config.content.dimensions), traits)
         silence = np.zeros(ANALYSIS_RATE, np.float32)
         f0 = np.full(1 + len(silence) // ANALYSIS_HOP, 150.0, np.float32)
-        voice.render(Piece(silence, f0, np.full_like(f0, -50.0), 0.0, 0.0, 24_000, 0.3, 4, 0))
+        voice.render(
+            Piece(
+                silence, f0, np.full_like(f0, -50.0), 0.0, 0.0, 24_000, 0.3, 4, 0, mean=voice.mean(voice.said(silence))
+            )
+        )
         self.embed(silence + 1e-3)
 
     def embed(self, samples: Samples) -> NDArray[np.float32]:
@@ -93,7 +97,18 @@ class NativeVoice(Voice):
 
     def __init__(self, base: Base, decoder: Decoder, pool: Tensor, traits: VoiceTraits) -> None:
         self.base, self.decoder, self.pool, self.traits = base, decoder, pool, traits
+        self.pool_mean = pool.mean(0)
         self.speaker = torch.tensor(traits.embedding)[None]
+
+    @torch.inference_mode()
+    def said(self, samples: Samples) -> NDArray[np.float32]:
+        """See `Voice.said`: content, (T, dimensions)."""
+        return to_array(self.base.content.encode(on_device(samples)[None])[0])
+
+    @torch.inference_mode()
+    def mean(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Voice.mean`."""
+        return to_array(speaker_mean(on_device(rows).mean(0), len(rows), self.pool_mean))
 
     @torch.inference_mode()
     def render(self, piece: Piece) -> Samples:
@@ -102,7 +117,7 @@ class NativeVoice(Voice):
         frames, hop, config = f0.shape[1], piece.sample_rate // FRAME_RATE, self.base.config
         content = self.base.content.encode(samples)[0]
         ratio = piece.retrieval * torch.where(f0[0] > 0, 1.0, 1.0 - piece.protection)[:, None]
-        content = retrieve(content, self.pool, ratio, piece.neighbours)[None]
+        content = retrieve(content, self.pool, ratio, piece.neighbours, (on_device(piece.mean), self.pool_mean))[None]
         level = on_device(piece.loudness)[None]
         noise = placed(piece.seed, 0, piece.start, frames, self.decoder.noise_channels)[None]
         with fast_precision():

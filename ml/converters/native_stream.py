@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml.catalog import PRESETS
-from ml.config import ANALYSIS_HOP, ModelConfig
-from ml.content import NEIGHBOURHOOD, ContentEncoder, retrieve, with_edges
+from ml.config import ANALYSIS_HOP, FRAME_RATE, ModelConfig
+from ml.content import NEIGHBOURHOOD, ContentEncoder, retrieve, speaker_mean, with_edges, without
 from ml.converters.base import VoiceTraits
 from ml.converters.streaming import (
     HOP_FRAMES,
@@ -24,9 +24,12 @@ from ml.converters.streaming import (
 from ml.decoder import Decoder, sharpened
 from ml.device import on_device
 from ml.fused import Linear
+from ml.rendering import LOUD_DB
 from ml.spectral import mel_of_power, power_at
 from ml.stream_networks import ContentStream, DecoderStream
 from ml.stream_synthesis import LEAD_FRAMES, SynthesisStream
+
+REMEMBERED_FRAMES = 30 * FRAME_RATE
 
 
 class NativeStream(VoiceStream):
@@ -45,9 +48,11 @@ class NativeStream(VoiceStream):
     ) -> None:
         self._config, self._pool, self._bandwidth_hz = config, pool, traits.bandwidth_hz
         self._retrieval, self._neighbours = options.retrieval, PRESETS[options.preset].load().neighbours
-        known = with_edges(pool)
-        frames = WINDOW_FRAMES + 2 * NEIGHBOURHOOD
-        self._likeness = Linear(known, torch.zeros(len(known)), frames, torch.float32)
+        self._pool_mean = pool.mean(0)
+        rows = with_edges(without(pool, self._pool_mean))
+        self._likeness = Linear(rows, torch.zeros(len(rows)), WINDOW_FRAMES + 2 * NEIGHBOURHOOD, torch.float32)
+        self._level_db = traits.level_db
+        self._sum, self._count = torch.zeros_like(pool[0]), 0
         self._content = ContentStream(encoder, HOP_FRAMES, WINDOW_FRAMES)
         self._decoder = DecoderStream(decoder, torch.tensor(traits.embedding)[None], HOP_FRAMES, WINDOW_FRAMES)
         self._synthesis = SynthesisStream(sample_rate, HOP_FRAMES, config, traits.bandwidth_hz, 2 * options.seed)
@@ -79,9 +84,20 @@ class NativeStream(VoiceStream):
         return mel_of_power(power_at(on_device(window.samples), mel.n_fft, mel.window, first, WINDOW_FRAMES), mel)
 
     def _features(self, window: Window, content: Tensor) -> Tensor:
-        near = retrieve(content, self._pool, self._retrieval, self._neighbours, self._likeness)
+        self._hear(content[:HOP_FRAMES], window.loudness[:HOP_FRAMES] + window.gain_db)
+        means = speaker_mean(self._sum / max(1, self._count), self._count, self._pool_mean), self._pool_mean
+        near = retrieve(content, self._pool, self._retrieval, self._neighbours, means, self._likeness)
         f0, level = on_device(window.f0), on_device(window.loudness + window.gain_db)
         return self._features_of(near, f0, level, self._next_noise())
+
+    def _hear(self, content: Tensor, level: NDArray[np.float32]) -> None:
+        """Takes new frames into the source's mean, those that are loud, as in a file; it is of the last half minute."""
+        loud = on_device(level > self._level_db - LOUD_DB)
+        self._sum = self._sum + (content * loud[:, None]).sum(0)
+        self._count += int(np.count_nonzero(level > self._level_db - LOUD_DB))
+        if self._count > REMEMBERED_FRAMES:
+            self._sum *= REMEMBERED_FRAMES / self._count
+            self._count = REMEMBERED_FRAMES
 
     def _next_noise(self) -> Tensor:
         noise = self._noise

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ml import voicefile
 from ml.catalog import PRESETS
-from ml.config import ANALYSIS_RATE, FRAME_RATE, MelConfig, ModelConfig
+from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE, MelConfig, ModelConfig
 from ml.converters.base import Converter, Lesson, Piece, Preset, Report, Samples, TrainOptions, Voice, VoiceTraits
 from ml.converters.streaming import HOP_FRAMES, MARGIN_FRAMES, StreamOptions, VoiceStream, Window
 from ml.dataset import TakeSet, load_takes, traits_of
@@ -131,6 +131,14 @@ class _ToyVoice(Voice):
     def __init__(self, curve: Tensor, traits: VoiceTraits) -> None:
         self.gains = curve - curve.mean()
         self.traits = traits
+
+    def said(self, samples: Samples) -> Samples:
+        """See `Voice.said`: nothing, this converter asks for none."""
+        return np.zeros((1 + len(samples) // ANALYSIS_HOP, 0), np.float32)
+
+    def mean(self, rows: Samples) -> Samples:
+        """See `Voice.mean`."""
+        return np.zeros(rows.shape[1], np.float32)
 
     def render(self, piece: Piece) -> Samples:
         """Pulses (voiced) or noise (unvoiced) under the source's mel envelope plus the curve."""
