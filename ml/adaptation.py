@@ -62,7 +62,9 @@ class Adaptation(Lesson):
         self.precision = PRECISIONS[options.precision].load()
         self.peak_rate = options.learning_rate or self.preset.learning_rate
         self.decoder = copy.deepcopy(base.decoder).train().requires_grad_(True)
-        self.optimiser = torch.optim.AdamW(self.decoder.parameters(), self.peak_rate, (0.9, 0.98), weight_decay=0.01)
+        self.optimiser = torch.optim.AdamW(
+            self.decoder.parameters(), self.peak_rate, (0.9, 0.98), weight_decay=0.01, fused=True
+        )
         self.data: TakeSet
         self.traits: VoiceTraits
         self.rate = SYNTHESIS_RATES[0]
@@ -119,11 +121,14 @@ class Adaptation(Lesson):
     def _borrowed(self, content: Tensor, own: Tensor, index: int) -> list[Tensor]:
         """Copies (1, T, dimensions) of a take's content (T, dimensions), made of other speakers' and its own frames."""
         generator = np.random.default_rng([self.options.seed, 3, index])
-        copies = [retrieve(content, own, _OWN_RETRIEVAL)]
+        mean = own.mean(0)
+        copies = [retrieve(content, own, _OWN_RETRIEVAL, means=(mean, mean))]
         lenders = _LENDERS if self.data.seconds <= _LENDERS_SECONDS else 1
         for which in generator.choice(len(self.base.lenders), min(lenders, len(self.base.lenders)), replace=False):
-            moved = retrieve(content, self.base.lenders[which], float(generator.uniform(*_BORROWED)))
-            copies += [moved, retrieve(moved, own, _RETURNED)]
+            lender, share = self.base.lenders[which], float(generator.uniform(*_BORROWED))
+            moved = retrieve(content, lender, share, means=(mean, lender.mean(0)))
+            between = mean + share * (lender.mean(0) - mean)
+            copies += [moved, retrieve(moved, own, _RETURNED, means=(between, mean))]
         return [copy[None] for copy in copies]
 
     def _clean(self, samples: Samples, rate: int) -> Samples:

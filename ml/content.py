@@ -14,7 +14,7 @@ from ml.spectral import log_mel
 
 NEIGHBOURHOOD = 2
 """Frames on each side that count when retrieval says which frames are near each other."""
-FEW_FRAMES = 50
+FEW_FRAMES = 10
 _RETRIEVED = 256  # frames at once
 
 

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--sources-a-voice", type=int, default=12)
     how = parser.add_argument_group("how")
     how.add_argument("--preset", choices=PRESETS, default="balanced")
-    how.add_argument("--retrieval", type=float, default=0.8)
+    how.add_argument("--retrieval", type=float, default=0.7)
     how.add_argument(
         "--instant", action="store_true", help="voices of a set from 10 s of speech each, without training"
     )

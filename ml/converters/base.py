@@ -93,7 +93,7 @@ class ConvertOptions:
     """
 
     pitch: float | Literal["auto"] = "auto"
-    retrieval: float = 0.8
+    retrieval: float = 0.7
     denoise: float = 0.5
     formant: float = 0.0
     protection: float = 0.0

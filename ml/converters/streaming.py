@@ -28,7 +28,7 @@ class StreamOptions:
     """
 
     pitch: float | Literal["auto"] = "auto"
-    retrieval: float = 0.8
+    retrieval: float = 0.7
     preset: str = "balanced"
     seed: int = 0
 

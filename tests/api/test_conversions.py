@@ -37,7 +37,7 @@ def test_what_is_left_out_is_as_usual(api: Program, held: dict[str, Any]) -> Non
     made = answer.json()
     options = made["options"]
     assert (options["pitch"], options["format"], options["loudness"], options["high_pass"]) == (-3, "mp3", -14, False)
-    assert (options["preset"], options["retrieval"], made["model_version"]) == ("balanced", 0.8, 1)
+    assert (options["preset"], options["retrieval"], made["model_version"]) == ("balanced", 0.7, 1)
     assert api.get(f"/jobs/{made['job']}").json()["status"] == "queued"
 
 

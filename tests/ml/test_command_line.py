@@ -30,7 +30,7 @@ def test_a_voice_is_trained_and_used(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == ""
     assert soundfile.info(out).frames == soundfile.info(recordings[0]).frames
     told = json.loads(Path(report).read_text())
-    assert told["pitch"] == 3.0 and told["options"]["retrieval"] == 0.8
+    assert told["pitch"] == 3.0 and told["options"]["retrieval"] == 0.7
     assert main(["instant", str(tmp_path / "now.voice"), recordings[0], "--quiet", *TOY]) == 0
 
 

@@ -80,7 +80,7 @@ def test_what_is_one_sound_says_nothing_of_its_speaker() -> None:
     away = [float((speaker_mean(z.mean(0), len(z), own) - own).norm()) for z in (spoken, held, spoken[:5])]
     assert away[0] > 0.8 * float((spoken.mean(0) - own).norm())
     assert away[1] < 1e-3
-    assert away[2] < 0.2 * float((spoken[:5].mean(0) - own).norm())
+    assert away[2] < 0.4 * float((spoken[:5].mean(0) - own).norm())
     assert torch.equal(speaker_mean(torch.zeros(64), 0, own), own)
 
 

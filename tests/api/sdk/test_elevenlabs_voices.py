@@ -110,7 +110,7 @@ def test_a_voice_is_deleted(client: ElevenLabs, clone: Any) -> None:
 def test_settings_are_kept_for_a_voice(client: ElevenLabs, clone: Any, stack: Stack, source: bytes) -> None:
     voice = clone("Tuned")
     usual = strictly(client.voices.settings.get_default())
-    assert usual.similarity_boost == 0.8 == client.voices.settings.get(voice).similarity_boost
+    assert usual.similarity_boost == 0.7 == client.voices.settings.get(voice).similarity_boost
     assert client.voices.settings.update(voice, request=VoiceSettings(similarity_boost=0.3)).status == "ok"
     assert client.voices.settings.get(voice).similarity_boost == 0.3
     voice_now = client.voices.get(voice)
