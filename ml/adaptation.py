@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ml import voicefile
+from ml import colour, voicefile
 from ml.audio import Samples, frame_levels, load, resample
 from ml.catalog import PRECISIONS, PRESETS
+from ml.colour import Said
 from ml.config import ANALYSIS_RATE, FRAME_RATE, SYNTHESIS_RATES
 from ml.content import retrieve
 from ml.converters.base import Lesson, Preset, Report, TrainOptions, VoiceTraits
@@ -51,10 +52,12 @@ _COPIES_POOL = 12_000  # frames of the other takes that copies are made with
 
 
 class Adaptation(Lesson):
-    """See the module's description. `takes` are mono WAV or FLAC files."""
+    """See the module's description. `takes` are mono WAV or FLAC files; `preset` is that of `options` if not given."""
 
-    def __init__(self, base: Base, embed: Any, takes: Sequence[Path], options: TrainOptions) -> None:
-        self.preset: Preset = PRESETS[options.preset].load()
+    def __init__(
+        self, base: Base, embed: Any, takes: Sequence[Path], options: TrainOptions, preset: Preset | None = None
+    ) -> None:
+        self.preset: Preset = preset or PRESETS[options.preset].load()
         self.base, self.embed, self.takes, self.options = base, embed, takes, options
         self.steps = options.steps or self.preset.steps
         self.batch = options.batch or self.preset.batch
@@ -285,9 +288,30 @@ class Adaptation(Lesson):
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": values})
 
     def save(self, out: Path) -> None:
-        """See `Lesson.save`."""
-        tensors = {f"decoder.{name}": value for name, value in self.decoder.state_dict().items()}
+        """See `Lesson.save`. The voice gets its takes' colour; the weights that are trained on stay as they are."""
+        decoder = copy.deepcopy(self.decoder)
+        colour.match(
+            decoder,
+            self._said(),
+            on_device(np.array(self.traits.embedding, np.float32)),
+            self.rate,
+            self.traits.level_db,
+            0.97 * self.traits.bandwidth_hz,
+            self.base.config,
+        )
+        tensors = {f"decoder.{name}": value for name, value in decoder.state_dict().items()}
         voicefile.write(out, "native", tensors | {"pool": self._pool()}, self.traits, {"base": self.base.version})
+
+    def _said(self) -> list[Said]:
+        """The beginnings of takes from first to last, as many seconds in all as the voice's colour is measured on."""
+        found, hop = [], self.rate // FRAME_RATE
+        chosen = {round(at) for at in np.linspace(0, len(self.takes) - 1, min(len(self.takes), colour.TAKES))}
+        for index in sorted(chosen):
+            frames = min(int(colour.SECONDS / len(chosen) * FRAME_RATE), len(self.data.f0[index]) - 1)
+            f0, level = (on_device(one[index])[: frames + 1] for one in (self.data.f0, self.data.loudness))
+            content = self.copies[index][0, : frames + 1].float()
+            found.append(Said(content, f0, level, _span(self.targets[index], 0, frames * hop)))
+        return found
 
     def _pool(self) -> Tensor:
         """Content of the takes as they are, without their pauses, thinned out evenly to `POOL_FRAMES`."""

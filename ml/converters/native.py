@@ -16,7 +16,7 @@ from ml import checkpoint, voicefile
 from ml.adaptation import Adaptation
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE
 from ml.content import retrieve, speaker_mean
-from ml.converters.base import Converter, Lesson, Piece, Report, Samples, TrainOptions, Voice, VoiceTraits
+from ml.converters.base import INSTANT, Converter, Lesson, Piece, Report, Samples, TrainOptions, Voice, VoiceTraits
 from ml.converters.native_stream import NativeStream
 from ml.converters.streaming import StreamOptions, VoiceStream
 from ml.convnext import fast_precision
@@ -73,9 +73,12 @@ class NativeConverter(Converter):
         return Adaptation(self.base, self.embed, takes, options)
 
     def instant(self, takes: Sequence[Path], out: Path, report: Report) -> dict[str, float]:
-        """The base decoder as it is, with the voice's embedding and retrieval pool."""
-        lesson = Adaptation(self.base, self.embed, takes, TrainOptions())
-        lesson.prepare(report)
+        """The base decoder after a few steps on the takes, with the voice's embedding and retrieval pool."""
+        lesson = Adaptation(self.base, self.embed, takes, TrainOptions(), INSTANT)
+        lesson.prepare(lambda fraction, stage: report(0.5 * fraction, stage))
+        for index in range(lesson.steps):
+            report(0.5 + 0.5 * index / lesson.steps, "Making the voice")
+            lesson.step(index)
         lesson.save(out)
         return lesson.measure()
 

@@ -45,13 +45,40 @@ export function watchJobs(tell) {
   });
 }
 
-/** Say that a job ended. A job that its own user cancelled needs no news. */
+const MOST_AT_ONCE = 3;
+const GATHERED_MS = 300;
+const announced = new Set();
+const more = { toast: null, ended: 0, failed: 0, timer: 0 };
+
+/** Say that a job ended; of many at once, what the first few were and how many more. A job that its own user cancelled
+ * needs no news. */
 export function announceJob(job, showToast) {
   if (job.status === "cancelled") return;
   const failed = job.status === "failed";
-  showToast({
-    text: `${job.title} ${failed ? "failed." : "is done."}`,
-    url: job.url === location.pathname ? "" : job.url,
-    kind: failed ? "bad" : "ok",
-  });
+  for (const toast of announced) if (!toast.isConnected) announced.delete(toast);
+  if (announced.size < MOST_AT_ONCE && !more.ended) {
+    const url = job.url === location.pathname ? "" : job.url;
+    const text = `${job.title} ${failed ? "failed." : "is done."}`;
+    announced.add(showToast({ text, url, kind: failed ? "bad" : "ok" }));
+    return;
+  }
+  more.ended += 1;
+  if (failed) more.failed += 1;
+  // Said once they have come, not one by one: a screen reader would read each number.
+  clearTimeout(more.timer);
+  more.timer = setTimeout(() => announceMore(showToast), GATHERED_MS);
+}
+
+function announceMore(showToast) {
+  more.toast?.remove();
+  const jobs = more.ended === 1 ? "1 more job" : `${more.ended} more jobs`;
+  const text = `${jobs} ended${more.failed ? `, ${more.failed} failed` : ""}.`;
+  const url = document.querySelector("[data-jobs]").dataset.jobs;
+  const toast = showToast({ text, url, link: "See all", kind: more.failed ? "bad" : "ok" });
+  more.toast = toast;
+  new MutationObserver((_, observer) => {
+    if (toast.isConnected) return;
+    observer.disconnect();
+    if (more.toast === toast) Object.assign(more, { toast: null, ended: 0, failed: 0 });
+  }).observe(toast.parentElement, { childList: true });
 }

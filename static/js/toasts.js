@@ -11,7 +11,7 @@ function icon(name) {
   return svg;
 }
 
-/** Show `text`, and a link when there is an `url`; kind: "ok", "bad" or "info". */
+/** Show `text`, and a link when there is an `url`; kind: "ok", "bad" or "info". Returns the element. */
 export function showToast({ text, url = "", link = "Open", kind = "info" }) {
   const toast = document.createElement("div");
   toast.className = `toast toast-${kind}`;
@@ -32,6 +32,7 @@ export function showToast({ text, url = "", link = "Open", kind = "info" }) {
   toast.append(icon({ ok: "check", bad: "error" }[kind] ?? "info"), words, close);
   document.getElementById("toasts").append(toast);
   if (kind !== "bad") leaveLater(toast);
+  return toast;
 }
 
 function leaveLater(toast) {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
 
@@ -28,6 +30,18 @@ from tests.jobs import bodies
 workspace = User.objects.get(email="admin@localhost").workspaces.first()
 job = submit(workspace=workspace, user=None, kind="test", title=title, task=getattr(bodies, body), queue="gpu")
 result = reverse("jobs:detail", args=[workspace.slug, job.code])
+"""
+
+END_MANY = """
+from django.utils import timezone
+from apps.accounts.models import User
+from apps.jobs.events import publish
+from apps.jobs.models import Job, Status
+workspace = User.objects.get(email="admin@localhost").workspaces.first()
+for number in range(count):
+    publish(Job.objects.create(workspace=workspace, kind="test", title=f"Piece {number}", task="none", queue="cpu",
+        status=Status.FAILED if number == count - 1 else Status.DONE, ended_at=timezone.now()))
+result = None
 """
 
 
@@ -64,6 +78,20 @@ def test_a_page_without_the_card_hears_that_the_job_ended_and_logs_no_error(
     page.wait_for_timeout(1000)
     submit(stack, "succeed", "Elsewhere")
     expect(page.locator("#toasts")).to_contain_text("Elsewhere is done.", timeout=60_000)
+
+
+def test_of_many_jobs_that_end_at_once_the_first_are_named_and_the_rest_counted(
+    stack: Stack, page: Page, home: str
+) -> None:
+    page.goto(home)
+    page.wait_for_timeout(1000)
+    stack.django(END_MANY, count=7)
+    toasts = page.locator("#toasts .toast")
+    # At least these four: a job of before may still be in the news.
+    expect(toasts.last).to_contain_text(re.compile(r"[4-7] more jobs ended, 1 failed\."), timeout=60_000)
+    expect(toasts).to_have_count(4)
+    toasts.last.get_by_role("link", name="See all").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
 
 
 def test_without_a_socket_the_card_asks_by_itself(stack: Stack, page: Page, home: str) -> None:

@@ -15,6 +15,7 @@ from ml.adaptation import Adaptation, fitted, thinned
 from ml.audio import load
 from ml.catalog import PRECISIONS
 from ml.converters.native import NativeConverter
+from ml.decoder import synthesise
 from ml.engine import Engine, TrainOptions, silent
 from ml.memory import available_bytes
 from tests.sounds import speech
@@ -116,3 +117,33 @@ def test_a_voice_is_not_to_learn_the_noise_of_its_recordings(denoise: float, tmp
     fallen = 10 * np.log10(np.square(heard[pause]).mean() / np.square(target[pause]).mean())
     assert (9 < fallen < 18.5) if denoise else abs(fallen) < 1e-3
     assert 10 * np.log10(np.square(heard[words]).mean() / np.square(target[words]).mean()) == pytest.approx(0, abs=0.3)
+
+
+def test_a_voice_gets_its_takes_colour_and_the_training_goes_on_without(takes: list[Path], tmp_path: Path) -> None:
+    prepared = lesson(takes)
+    plain = [value.clone() for value in prepared.decoder.state_dict().values()]
+    prepared.save(tmp_path / "a.voice")
+    assert all(torch.equal(one, two) for one, two in zip(prepared.decoder.state_dict().values(), plain, strict=True))
+    coloured = CONVERTER.open(tmp_path / "a.voice").decoder
+
+    def missing(decoder: torch.nn.Module) -> float:
+        """The mean distance of the takes' mean spectrum below 4 kHz to that of the takes as they are said, in dB."""
+        differences = []
+        for said in prepared._said():
+            with torch.no_grad():
+                gains = decoder(said.content[None], said.f0[None], said.loudness[None], speaker)
+                made = synthesise(gains, said.f0[None], prepared.rate, len(said.target), CONVERTER.base.config)[0]
+            spectra = [
+                torch.stft(x, 512, 160, window=torch.hann_window(512), return_complex=True) for x in (made, said.target)
+            ]
+            differences.append(torch.log(spectra[1].abs() + 1e-4) - torch.log(spectra[0].abs() + 1e-4))
+        return 8.7 * float(torch.cat(differences, 1)[4:128].mean(1).abs().mean())
+
+    speaker = torch.tensor(prepared.traits.embedding)[None]
+    torch.manual_seed(1)
+    assert missing(coloured) < 0.6 * missing(prepared.decoder)
+
+
+def test_an_instant_voice_is_nearer_to_its_takes_than_the_base(takes: list[Path], tmp_path: Path) -> None:
+    made = CONVERTER.instant(takes, tmp_path / "a.voice", silent)
+    assert made["held_out"] < 0.95 * lesson(takes).held_out()
