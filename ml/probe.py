@@ -88,6 +88,8 @@ def run_limited(path: Path, out: Path | None, *, limits: Limits, sample_rate: in
 
 
 _TOO_COSTLY = "Decoding this file takes more time than a file may cost; export it again as WAV or FLAC."
+# Python's words, the system's, and the loader's for a library that had no room left.
+_SHORT_OF_MEMORY = (b"MemoryError", b"Cannot allocate memory", b"failed to map segment")
 _TOO_MUCH_MEMORY = "Decoding this file takes more memory than a file may cost; export it again as WAV or FLAC."
 
 
@@ -130,7 +132,7 @@ def _read_answer(done: subprocess.CompletedProcess[bytes]) -> AudioInfo:
         -11,
     ):  # abort, kill, segmentation fault: what native code does without memory
         raise AudioError("This file breaks the decoder; export it again as WAV or FLAC.")
-    if b"MemoryError" in done.stderr or b"Cannot allocate memory" in done.stderr:
+    if any(words in done.stderr for words in _SHORT_OF_MEMORY):
         raise AudioError(_TOO_MUCH_MEMORY)
     reason = done.stderr[-2000:].decode("utf-8", "replace")
     raise EngineError(f"the decoding process ended with status {done.returncode}: {reason}")
