@@ -44,7 +44,7 @@ class Preset:
 FAST = Preset("fast", 85, 8, 1.0, 0.7, 4e-4, 4, 20.0)
 BALANCED = Preset("balanced", 100, 12, 1.0, 0.15, 4e-4, 4, 600.0)
 QUALITY = Preset("quality", 300, 12, 1.0, 0.1, 4e-4, 8, 3600.0)
-INSTANT = Preset("instant", 10, 8, 1.0, 1.0, 1e-3, 4, 20.0)
+INSTANT = Preset("instant", 14, 8, 1.0, 1.0, 1e-3, 4, 20.0)
 """What an instant voice is given: a few large steps by spectra alone. Not to be chosen: it is no training."""
 
 
