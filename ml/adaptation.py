@@ -4,6 +4,7 @@ Content is taken from several copies of each take, so that what is left of the s
 coloured and noisy ones, and ones whose frames are borrowed from other speakers and partly brought back by the other
 takes, as conversion does with a stranger's. The loss is spectral; in the adversarial part of the training the base's
 discriminators join in. They stay as they are: they know clean speech, and would learn the takes' noise if they went on.
+All the while the decoder rehearses what it could say before (`ml/rehearsal.py`).
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ml import colour, voicefile
+from ml import colour, rehearsal, voicefile
 from ml.audio import Samples, frame_levels, load, resample
 from ml.catalog import PRECISIONS, PRESETS
 from ml.colour import Said
-from ml.config import ANALYSIS_RATE, FRAME_RATE, SYNTHESIS_RATES
+from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE, SYNTHESIS_RATES
 from ml.content import retrieve
 from ml.converters.base import Lesson, Preset, Report, TrainOptions, VoiceTraits
 from ml.dataset import TakeSet, load_takes, traits_of
@@ -33,7 +34,7 @@ from ml.enhancement import enhanced, loud_power
 from ml.errors import AudioError
 from ml.losses import adversarial_loss, feature_loss, spectral_loss
 from ml.parallel import alone, in_order
-from ml.spectral import mel_of_power, power
+from ml.rehearsal import Rehearsal
 from ml.weights import Base
 
 ADVERSARIAL, FEATURES = 0.1, 0.2
@@ -42,7 +43,7 @@ HELD_OUT_SHARE, HELD_OUT_SECONDS = 0.1, 8.0
 SHORTEST_CLIP = 0.25  # seconds; where memory is short clips become no shorter
 POOL_FRAMES = 30_000
 POOL_RANGE_DB = 40.0
-_WARPS = (0.84, 0.92, 1.09, 1.19)
+_SPEEDS = (0.87, 1.15)
 _OWN_RETRIEVAL = 0.3
 _BORROWED, _RETURNED = (0.3, 0.9), 0.5  # how far content moves to a lender's frames, and then back to the own ones
 _LENDERS = 4
@@ -70,6 +71,7 @@ class Adaptation(Lesson):
         )
         self.data: TakeSet
         self.traits: VoiceTraits
+        self.rehearsal: Rehearsal
         self.rate = SYNTHESIS_RATES[0]
         self.targets: list[Tensor] = []
         self.copies: list[Tensor] = []
@@ -91,6 +93,7 @@ class Adaptation(Lesson):
             self.rate = next(rate for rate in SYNTHESIS_RATES if rate >= 2 * self.traits.bandwidth_hz - 1)
             self._copy(report, threads)
         self._split()
+        self.rehearsal = Rehearsal(self.base, self.traits, self.options.seed)
         self.batch = fitted(self.batch, self.preset.clip_seconds * self.rate, available_bytes())
         report(1.0, "Preparing the takes")
 
@@ -119,7 +122,7 @@ class Adaptation(Lesson):
         own, own_rate = load(self.takes[index])
         target = on_device(self._clean(resample(own, own_rate, self.rate), self.rate))
         generator = np.random.default_rng([self.options.seed, index])
-        return target, self._disturbed(on_device(self.data.samples[index]), generator)
+        return target, self._heard(self.data.samples[index], generator)
 
     def _borrowed(self, content: Tensor, own: Tensor, index: int) -> list[Tensor]:
         """Copies (1, T, dimensions) of a take's content (T, dimensions), made of other speakers' and its own frames."""
@@ -128,7 +131,7 @@ class Adaptation(Lesson):
         copies = [retrieve(content, own, _OWN_RETRIEVAL, means=(mean, mean))]
         lenders = _LENDERS if self.data.seconds <= _LENDERS_SECONDS else 1
         for which in generator.choice(len(self.base.lenders), min(lenders, len(self.base.lenders)), replace=False):
-            lender, share = self.base.lenders[which], float(generator.uniform(*_BORROWED))
+            lender, share = self.base.lenders[which].content, float(generator.uniform(*_BORROWED))
             moved = retrieve(content, lender, share, means=(mean, lender.mean(0)))
             between = mean + share * (lender.mean(0) - mean)
             copies += [moved, retrieve(moved, own, _RETURNED, means=(between, mean))]
@@ -140,19 +143,19 @@ class Adaptation(Lesson):
         return enhanced(self.base.enhancer, samples, rate, self.options.denoise, loud)
 
     @torch.no_grad()
-    def _disturbed(self, samples: Tensor, generator: np.random.Generator) -> Tensor:
-        """Content (1 + 4, T, dimensions): the take as it is, then warped, coloured and noisy copies."""
-        config = self.base.config.mel
-        spectrum = power(samples[None], config.n_fft, config.window)
-        copies = [mel_of_power(spectrum, config)]
-        for warp in _WARPS:
-            level = float(spectrum.mean()) * 10 ** (-generator.uniform(15, 50) / 10)
-            noisy = spectrum + level * on_device(generator.exponential(1.0, spectrum.shape)).float()
-            colour = np.interp(np.linspace(0, 6, config.bands), np.arange(7), generator.normal(0, 0.35, 7))
-            copies.append(mel_of_power(noisy, config, warp) + on_device(colour).float())
-        with self.precision():
-            content: Tensor = self.base.content(torch.cat(copies))
-        return content.float()
+    def _heard(self, samples: Samples, generator: np.random.Generator) -> Tensor:
+        """Content (4, T, dimensions): the take as it is, slower and faster with noise, and as a stream hears it.
+
+        Slower and faster move pitch and formants too, as if somebody else had said the same.
+        """
+        frames, plain = 1 + len(samples) // ANALYSIS_HOP, on_device(samples)[None]
+        copies = [self.base.hearing.encode(plain)]
+        for speed in _SPEEDS:
+            played = resample(samples, ANALYSIS_RATE, round(ANALYSIS_RATE / speed))
+            level = float(np.sqrt(np.mean(played**2))) * 10 ** (-generator.uniform(15, 50) / 20)
+            noisy = played + level * generator.standard_normal(len(played)).astype(np.float32)
+            copies.append(self.base.hearing.encode(on_device(noisy)[None], frames, speed))
+        return torch.cat([*copies, self.base.content.encode(plain)]).float()
 
     def _split(self) -> None:
         """Clips (take, first frame) to train on, and others, from the ends of the last takes, to hold out."""
@@ -206,19 +209,21 @@ class Adaptation(Lesson):
         target, made = self._render(clips, copies, generator.random(len(clips)), frames)
         loss = spectral_loss(made, target, self.rate, self._bandwidth(len(clips)))
         rate = self.peak_rate * _schedule(index, self.steps)
+        with self.precision():
+            forgotten = rehearsal.SHARE * self.rehearsal.distance(self.decoder, generator)
         if index < self.preset.adversarial_from * self.steps:
-            _descend(loss, self.decoder, self.optimiser, rate)
+            _descend(loss + forgotten, self.decoder, self.optimiser, rate)
             return float(loss.detach())
-        return self._adversarial_step(loss, target, made, rate)
+        return self._adversarial_step(loss, forgotten, target, made, rate)
 
-    def _adversarial_step(self, loss: Tensor, target: Tensor, made: Tensor, rate: float) -> float:
+    def _adversarial_step(self, loss: Tensor, forgotten: Tensor, target: Tensor, made: Tensor, rate: float) -> float:
         target, made = target[:JUDGED], made[:JUDGED]
         judges = self.base.discriminators
         with self.precision():
             with torch.no_grad():
                 _, real = judges(target, self.rate)
             scores, features = judges(made, self.rate)
-        total = loss + ADVERSARIAL * adversarial_loss(scores) + FEATURES * feature_loss(real, features)
+        total = loss + forgotten + ADVERSARIAL * adversarial_loss(scores) + FEATURES * feature_loss(real, features)
         _descend(total, self.decoder, self.optimiser, rate)
         return float(loss.detach())
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +19,18 @@ from ml.converters.base import ConvertOptions, Piece, Report, Voice
 from ml.filters import Cascade, high_pass
 from ml.levelling import levelled
 from ml.parallel import in_order
+from ml.said import Track, write
 from ml.spectral import LOUDNESS_FLOOR_DB
 
 Array = NDArray[np.float32]
 
 SHORTEST_PIECE, LONGEST_PIECE = 600, 1200  # frames: pieces of 6 to 12 s, cut where it is quietest
-CONTEXT = 80  # frames on each side: more than the receptive fields of content encoder and decoder together
-MEANT = 5  # pieces, half a minute to a minute, that say what the source's content is like on the whole
+CONTEXT = 80  # frames on each side: more than the receptive field of the decoder, and what retrieval looks at
+BLOCK = 100  # frames
+MEANT = 6000  # frames, at most, that say what the source's content is like on the whole
 LOUD_DB = 40.0  # frames within this of a voice's level are speech
 SHORTEST_SPAN = 20  # frames
+SAID = 0.3  # of the time goes to hearing what is said
 FADE = 2  # frames of cross-fade on each side of a cut
 SILENCE_DB = -62.0
 HIGHEST_CUT_HZ, LOWEST_CUT_HZ = 70.0, 30.0
@@ -67,7 +70,14 @@ def render(
     their cut. As many pieces as there are `threads` are rendered at once; how many changes nothing in the sound.
     """
     total = round(heard.samples * rate / ANALYSIS_RATE)
-    parts = _faded(_pieces(voice, heard, target, options, rate, report, threads), FADE * rate // FRAME_RATE)
+    frames = 1 + heard.samples // ANALYSIS_HOP
+
+    def hearing(part: float) -> None:
+        report(SAID * part, "Listening to what is said")
+
+    said = write(path.with_suffix(".said"), heard.path, frames, voice.said, hearing, threads)
+    pieces = _pieces(voice, heard, said, target, options, rate, lambda f, s: report(SAID + (1 - SAID) * f, s), threads)
+    parts = _faded(pieces, FADE * rate // FRAME_RATE)
     if options.high_pass:
         parts = _without_rumble(parts, target, rate)
     with whole.create(path, rate, 1, "FLOAT", "WAV") as file:
@@ -79,6 +89,7 @@ def render(
 def _pieces(
     voice: Voice,
     heard: Heard,
+    said: Track,
     target: Array,
     options: ConvertOptions,
     rate: int,
@@ -94,12 +105,13 @@ def _pieces(
     gain = voice.traits.level_db - float(np.median(voiced)) if len(voiced) else 0.0
 
     spans = list(zip(cuts, cuts[1:], strict=False))
-    mean = _mean(voice, heard, heard.loudness + gain, spans, threads)
+    mean = _mean(voice, said, heard.loudness + gain)
 
     def rendered(span: tuple[int, int]) -> Samples:
         start, end = span
         first, last = max(0, start - CONTEXT), min(frames, end + CONTEXT)
-        piece = _piece(heard, target, options, rate, (first, last), gain, float(phases[first] % 1.0), mean)
+        piece = _piece(heard, target, options, rate, (first, last), gain, float(phases[first] % 1.0))
+        piece = replace(piece, said=said.rows(first, first + len(piece.f0)), mean=mean)
         count = len(piece.f0)
         calm = quiet[first : first + count]
         sound = levelled(voice.render(piece), rate, piece.loudness, _share(options, piece.f0, calm))
@@ -114,26 +126,17 @@ def _pieces(
             yield sound
 
 
-def _mean(voice: Voice, heard: Heard, loudness: Array, spans: Sequence[tuple[int, int]], threads: int) -> Array:
-    """The mean of what is said in loud frames, as the voice has it, of up to MEANT pieces from all over the source.
+def _mean(voice: Voice, said: Track, loudness: Array) -> Array:
+    """The mean of what is said in loud frames, as the voice has it, of up to MEANT frames from all over the source.
 
     `loudness` (T,) is the source's, moved to the voice's level. Without a loud frame it is the mean of all.
     """
-    chosen = [spans[round(at)] for at in np.linspace(0, len(spans) - 1, min(MEANT, len(spans)))]
-
-    def said(span: tuple[int, int]) -> Array:
-        first, last = max(0, span[0] - CONTEXT), min(len(loudness), span[1] + CONTEXT)
-        rows = voice.said(read_span(heard.path, first * ANALYSIS_HOP, last * ANALYSIS_HOP))
-        return rows[span[0] - first : span[1] - first]
-
-    with closing(in_order(said, chosen, threads)) as found:
-        rows = list(found)
-    level = np.concatenate(
-        [_pad(loudness[start:end], len(part)) for (start, end), part in zip(chosen, rows, strict=True)]
-    )
-    every = np.concatenate(rows)
+    step = BLOCK * max(1, round(said.frames / MEANT))
+    starts = range(0, said.frames, step)
+    rows = np.concatenate([said.rows(start, min(start + BLOCK, said.frames)) for start in starts])
+    level = np.concatenate([_pad(loudness[start : start + BLOCK], min(BLOCK, said.frames - start)) for start in starts])
     loud = level > voice.traits.level_db - LOUD_DB
-    return voice.mean(every[loud] if loud.any() else every)
+    return voice.mean(rows[loud] if loud.any() else rows)
 
 
 def _piece(
@@ -144,7 +147,6 @@ def _piece(
     span: tuple[int, int],
     gain: float,
     phase: float,
-    mean: Array,
 ) -> Piece:
     first, last = span
     samples = read_span(heard.path, first * ANALYSIS_HOP, last * ANALYSIS_HOP)
@@ -164,7 +166,6 @@ def _piece(
         start=first,
         formant=options.formant,
         protection=options.protection,
-        mean=mean,
     )
 
 

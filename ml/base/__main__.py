@@ -1,4 +1,4 @@
-"""`python -m ml.base prepare|adopt|train|evaluate|export`: the base model from open recordings, step by step."""
+"""`python -m ml.base prepare|adopt|teach|train|evaluate|export`: the base model from open recordings, step by step."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ def main() -> int:
         except (FileExistsError, WeightsError) as error:
             print(error, file=sys.stderr)
             return 2
+    elif arguments.command == "teach":
+        return _teach(arguments)
     elif arguments.command == "train":
         _train(arguments)
     elif arguments.command == "evaluate":
@@ -60,9 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--workers", type=int, default=1)
     adopt = commands.add_parser("adopt", help="let trainings go on from weights that are there, not from nothing")
     adopt.add_argument("--start", type=Path, default=SHIPPED, help="folder with weights and card; default: as shipped")
+    commands.add_parser("teach", help="listen to the corpus with the teacher, for the content encoder to learn from")
     train = commands.add_parser("train", help="train one network; goes on where it was stopped")
     train.add_argument("network", choices=["content", "speaker", "decoder", "enhancer"])
     train.add_argument("--steps", type=int, required=True)
+    train.add_argument("--taught-from", type=int, help="content: the step from which the teacher is learnt from")
     train.add_argument("--judged-from", type=int, help="decoder: the step at which the judges join")
     train.add_argument("--seed", type=int, default=1)
     commands.add_parser("evaluate", help="measure the trained networks on the held-out speakers")
@@ -72,11 +76,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _teach(arguments: argparse.Namespace) -> int:
+    from ml.base.teaching import teach
+
+    try:
+        teach(arguments.data, arguments.work, _report)
+    except EngineError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
 def _train(arguments: argparse.Namespace) -> None:
     if arguments.network == "content":
         from ml.base.content_training import train_content
 
-        train_content(arguments.data, arguments.work, arguments.steps, arguments.seed)
+        train_content(arguments.data, arguments.work, arguments.steps, arguments.seed, arguments.taught_from)
     elif arguments.network == "speaker":
         from ml.base.speaker_training import train_speaker
 

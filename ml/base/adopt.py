@@ -23,6 +23,7 @@ def adopt(folder: Path, work: Path) -> None:
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     training = card["training"]
     networks = {
+        "bridge": base.hearing.bridge,
         "content": base.content,
         "speaker": base.speaker,
         "decoder": base.decoder,

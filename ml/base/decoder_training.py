@@ -17,6 +17,7 @@ from ml.base.loop import Part, Run, adamw, cosine, descend, load_part, run
 from ml.base.prepare import Item
 from ml.base.sampling import Piece, colour, cut, probabilities, split_corpus, stack, to_analysis
 from ml.base.speaker_training import group
+from ml.base.teaching import Lessons
 from ml.config import ANALYSIS_RATE, FRAME_RATE, ModelConfig
 from ml.content import ContentEncoder, retrieve
 from ml.convnext import fast_precision
@@ -44,6 +45,8 @@ BORROWED_SHARE, BORROWED = 0.5, (0.3, 1.0)
 """How many pieces are said with another speaker's content, and how far towards it they are moved."""
 RETURNED_SHARE, RETURNED = 0.5, 0.5
 """How many of those are moved back towards the speaker's own content, as conversion does, and how far."""
+TAUGHT_SHARE = 0.7
+"""How many pieces are said with the teacher's content of them; the others with the stream's encoder's, disturbed."""
 POOL_SECONDS = 14
 ADVERSARIAL, FEATURES = 0.1, 0.2
 
@@ -65,9 +68,14 @@ class Batches:
     """Random batches; content is taken from disturbed copies, so that the decoder learns not to trust its voice."""
 
     def __init__(
-        self, items: Sequence[Item], config: ModelConfig, content: ContentEncoder, speaker: SpeakerEncoder
+        self,
+        items: Sequence[Item],
+        config: ModelConfig,
+        content: ContentEncoder,
+        speaker: SpeakerEncoder,
+        lessons: Lessons,
     ) -> None:
-        self.config, self.content, self.speaker = config, content, speaker
+        self.config, self.content, self.speaker, self.lessons = config, content, speaker, lessons
         self.by_speaker = group(items)
         self.items = {
             rate: [item for item in items if item.utterance.corpus in shares] for rate, shares in SHARES.items()
@@ -99,6 +107,8 @@ class Batches:
         bandwidth = torch.tensor([rate / 2 * min(1.0, speed) * 0.97 for speed in speeds])
         content = self._content(plain, generator)
         for row, (piece, speed) in enumerate(zip(pieces, speeds, strict=True)):
+            if generator.random() < TAUGHT_SHARE:
+                content[row] = on_device(self.lessons.of(piece))
             if generator.random() < BORROWED_SHARE:
                 content[row] = self._borrowed(content[row], piece.item.utterance.speaker, speed, generator)
         return Batch(rate, target, content, f0, loudness(plain), torch.stack(voices), bandwidth)
@@ -123,24 +133,24 @@ class Batches:
 
         This is what a conversion hands to the decoder: phones of one voice with what the encoder left of it.
         """
-        lender = self._lenders[int(generator.integers(len(self._lenders)))]
-        content = retrieve(content, self.pool(lender), float(generator.uniform(*BORROWED)))
+        own, lender = self.pool(speaker), self.pool(self._lenders[int(generator.integers(len(self._lenders)))])
+        share, mean = float(generator.uniform(*BORROWED)), own.mean(0)
+        content = retrieve(content, lender, share, means=(mean, lender.mean(0)))
         if speed == 1.0 and generator.random() < RETURNED_SHARE:
-            content = retrieve(content, self.pool(speaker), RETURNED)
+            between = mean + share * (lender.mean(0) - mean)
+            content = retrieve(content, own, RETURNED, means=(between, mean))
         return content
 
     @torch.no_grad()
     def pool(self, speaker: str) -> Tensor:
-        """Content (frames, dimensions) of up to POOL_SECONDS of a speaker, made once."""
+        """The teacher's content (frames, dimensions) of up to POOL_SECONDS of a speaker, read once."""
         if speaker not in self._pools:
             found: list[NDArray[np.float32]] = []
             for item in self.by_speaker[speaker]:
-                samples = item.floats()
-                found.append(to_analysis(samples, item.rate, 1 + len(samples) * FRAME_RATE // item.rate))
-                if sum(len(part) for part in found) >= POOL_SECONDS * ANALYSIS_RATE:
+                found.append(self.lessons.whole(item))
+                if sum(map(len, found)) >= POOL_SECONDS * FRAME_RATE:
                     break
-            samples = np.concatenate(found)[: POOL_SECONDS * ANALYSIS_RATE]
-            self._pools[speaker] = self.content.encode(on_device(samples)[None])[0]
+            self._pools[speaker] = on_device(np.concatenate(found)[: POOL_SECONDS * FRAME_RATE])
         return self._pools[speaker]
 
     def voice(self, speaker: str, speed: float, generator: np.random.Generator) -> Tensor:
@@ -223,7 +233,7 @@ def train_decoder(data: Path, work: Path, steps: int, judged_from: int, seed: in
     config = ModelConfig()
     items, _ = split_corpus(data, work)
     items = cleaned(items, trained_enhancer(work, config), work)
-    batches = Batches(items, config, *frozen_encoders(work, config))
+    batches = Batches(items, config, *frozen_encoders(work, config), Lessons(data, work))
     training = DecoderTraining(batches, steps, judged_from, seed)
     parts: dict[str, Part] = {
         "decoder": training.decoder,

@@ -19,6 +19,7 @@ from ml.base.loop import load_part
 from ml.base.prepare import Item
 from ml.base.sampling import split_corpus
 from ml.base.speaker_training import equal_error
+from ml.base.teaching import Lessons
 from ml.config import ModelConfig
 from ml.content import ContentEncoder
 from ml.convnext import fast_precision
@@ -36,11 +37,11 @@ def evaluate(data: Path, work: Path) -> dict[str, float]:
     decoder = Decoder(config)
     load_part(work, "decoder", "decoder", decoder)
     enhancer = trained_enhancer(work, config)
-    quiet = cleaned(held_out, enhancer, work)
+    batches = Batches(cleaned(held_out, enhancer, work), config, content, speaker, Lessons(data, work))
     found = {
         "held_out_phone_frame_accuracy": _phones_found(work, content, held_out),
         **{f"speaker_{name}": value for name, value in equal_error(speaker, held_out).items()},
-        "held_out_spectral_loss": rebuilding(decoder, Batches(quiet, config, content, speaker)),
+        "held_out_spectral_loss": rebuilding(decoder, batches),
         **{f"held_out_noisy_loss_{name}": value for name, value in cleaning(enhancer, clean).items()},
     }
     rounded = {name: round(value, 4) for name, value in found.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import os
 from collections import defaultdict
@@ -10,31 +11,44 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ml import checkpoint
 from ml.base.corpus import ADULT, Utterance, held_out_speakers, read_manifest
-from ml.base.decoder_training import POOL_SECONDS, RATE_SHARES, SHARES, SPEEDS, Batches, frozen_encoders
+from ml.base.decoder_training import RATE_SHARES, SHARES, SPEEDS
 from ml.base.loop import load_part
 from ml.base.prepare import Item
-from ml.base.sampling import split_corpus
-from ml.config import ModelConfig
+from ml.base.sampling import analysed, split_corpus
+from ml.base.speaker_training import group
+from ml.base.teacher import bundled, read_weights
+from ml.base.teaching import Lessons
+from ml.config import FRAME_RATE, ModelConfig
 from ml.content import ContentEncoder
 from ml.decoder import Decoder
 from ml.discriminators import Discriminators
 from ml.enhancement import Enhancer
+from ml.recogniser import Bridge, packed
 from ml.speaker import SpeakerEncoder
+from ml.spectral import LOUDNESS_FLOOR_DB, loudness
 from ml.weights import CARD, LENDERS
 
 PARTS = {
+    "bridge": ("bridge", "bridge"),
     "content": ("content", "encoder"),
     "speaker": ("speaker", "encoder"),
     "decoder": ("decoder", "decoder"),
     "discriminators": ("decoder", "judges"),
     "enhancer": ("enhancer", "enhancer"),
 }
-LENDERS_A_SEX = 12
+LENDERS_A_SEX, LENDER_SECONDS = 12, 9
+RECOGNISER = {
+    "name": "Moonshine tiny, English: the encoder",
+    "licence": "MIT, Copyright (c) 2025 Moonshine AI",
+    "package": "moonshine-voice",
+}
 ATTRIBUTION = {
     "librispeech": "LibriSpeech (c) 2014 by Vassil Panayotov, CC BY 4.0, https://www.openslr.org/12",
     "speechocean762": "speechocean762, Zhang et al., Interspeech 2021, CC BY 4.0, https://www.openslr.org/101",
@@ -45,9 +59,13 @@ ATTRIBUTION = {
 
 
 def export(data: Path, work: Path, folder: Path, version: str) -> None:
-    """Writes the weights files and the card to `folder`, with what `evaluate` found in `work/evaluation.json`."""
+    """Writes the weights files and the card to `folder`, with what `evaluate` found in `work/evaluation.json`.
+
+    Raises EngineError where the recogniser's package is not installed.
+    """
     config = ModelConfig()
     networks: dict[str, nn.Module] = {
+        "bridge": Bridge(config.content.dimensions),
         "content": ContentEncoder(config),
         "speaker": SpeakerEncoder(config),
         "decoder": Decoder(config),
@@ -58,12 +76,12 @@ def export(data: Path, work: Path, folder: Path, version: str) -> None:
     sums: dict[str, str] = {}
     for name, network in networks.items():
         training[name] = load_part(work, *PARTS[name], network)
+    files = {name: _half(network) for name, network in networks.items() if name != "bridge"}
+    files |= {"hearing": _hearing(networks["bridge"]), LENDERS: _lenders(data, work)}
+    for name, tensors in files.items():
         path = folder / f"{name}.safetensors"
-        checkpoint.save(path, _half(network), {"network": name, "config": config.to_dict()})
+        checkpoint.save(path, tensors, {"network": name, "config": config.to_dict()})
         sums[name] = checkpoint.sha256(path)
-    path = folder / f"{LENDERS}.safetensors"
-    checkpoint.save(path, _lenders(data, work, config), {"network": LENDERS})
-    sums[LENDERS] = checkpoint.sha256(path)
     utterances = read_manifest(data)
     card = {
         "name": "voicecloud base model",
@@ -71,6 +89,7 @@ def export(data: Path, work: Path, folder: Path, version: str) -> None:
         "format": checkpoint.FORMAT,
         "licence": "CC BY 4.0; the recordings' authors are named under data",
         "data": _data(utterances),
+        "recogniser": RECOGNISER | {"version": importlib.metadata.version(RECOGNISER["package"])},
         "held_out_speakers": held_out_speakers(utterances),
         "training": training,
         "sampling": {
@@ -90,26 +109,47 @@ def export(data: Path, work: Path, folder: Path, version: str) -> None:
     temporary.replace(folder / CARD)
 
 
-def _lenders(data: Path, work: Path, config: ModelConfig) -> dict[str, Tensor]:
-    """Content of LENDERS_A_SEX adults of each sex that speak long enough, as one tensor and each one's frames."""
-    items, _ = split_corpus(data, work)
-    batches = Batches(items, config, *frozen_encoders(work, config))
+def _hearing(bridge: nn.Module) -> dict[str, Tensor]:
+    """The recogniser as its authors store it, its integers as they are, and our bridge."""
+    tensors, integers = read_weights(bundled())
+    numbers = {f"recogniser.{name}": value for name, value in tensors.items()}
+    numbers |= {f"bridge.{name}": value for name, value in bridge.state_dict().items()}
+    return packed(numbers, {f"recogniser.{name}": value for name, value in integers.items()})
+
+
+def _lenders(data: Path, work: Path) -> dict[str, Tensor]:
+    """LENDER_SECONDS of LENDERS_A_SEX adults of each sex that speak long enough: content, f0, loudness, a row each.
+
+    Where there are too few, those who speak longest say theirs again until the time is full.
+    """
+    count = LENDER_SECONDS * FRAME_RATE
+    spoken, lessons = group(split_corpus(data, work)[0]), Lessons(data, work)
     chosen: list[str] = []
     for sex in "FM":
-        speakers = [name for name, spoken in batches.by_speaker.items() if _is_adult(spoken[0].utterance, sex)]
+        speakers = [name for name, items in spoken.items() if _is_adult(items[0].utterance, sex)]
         speakers.sort(key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-        speakers.sort(key=lambda name: -min(POOL_SECONDS, _seconds(batches.by_speaker[name])))
+        speakers.sort(key=lambda name: -min(count, _frames(spoken[name])))
         chosen += speakers[:LENDERS_A_SEX]
-    pools = [batches.pool(name) for name in chosen]
-    return {"content": torch.cat(pools).half(), "frames": torch.tensor([len(pool) for pool in pools])}
+    rows: dict[str, list[Tensor]] = defaultdict(list)
+    for name in chosen:
+        found = [(lessons.whole(item), item.f0, _loudness(item)) for item in spoken[name]]
+        for part, values in zip(("content", "f0", "loudness"), zip(*found, strict=True), strict=True):
+            joined = np.concatenate(values)
+            rows[part].append(torch.from_numpy(joined[np.arange(count) % len(joined)]).half())
+    return {name: torch.stack(values) for name, values in rows.items()}
+
+
+def _loudness(item: Item) -> NDArray[np.float32]:
+    levels = loudness(torch.from_numpy(analysed(item))[None])[0].numpy()[: len(item.f0)]
+    return np.pad(levels, (0, len(item.f0) - len(levels)), constant_values=LOUDNESS_FLOOR_DB)
 
 
 def _is_adult(utterance: Utterance, sex: str) -> bool:
     return utterance.sex == sex and not (utterance.age and float(utterance.age) < ADULT)
 
 
-def _seconds(spoken: Sequence[Item]) -> float:
-    return sum(item.utterance.seconds for item in spoken)
+def _frames(spoken: Sequence[Item]) -> int:
+    return sum(len(item.f0) for item in spoken)
 
 
 def _half(network: nn.Module) -> dict[str, Tensor]:

@@ -21,12 +21,16 @@ from ml.device import on_device
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece: samples (N,) at `rate`, f0 and labels (T,), T = 1 + N // hop, and the item it is from."""
+    """One piece: samples (N,) at `rate`, f0 and labels (T,), T = 1 + N // hop, and the item it is from.
+
+    `source` (T,) says which of the item's frames each frame is; -1 after the item's end.
+    """
 
     samples: NDArray[np.float32]
     f0: NDArray[np.float32]
     labels: NDArray[np.int8]
     item: Item
+    source: NDArray[np.intp]
 
 
 def split_corpus(data: Path, work: Path, samples: str = "samples") -> tuple[list[Item], list[Item]]:
@@ -67,7 +71,8 @@ def cut(item: Item, rate: int, frames: int, speed: float, generator: np.random.G
     source = np.minimum(source, len(item.f0) - 1)
     unlabelled = item.labels[0] == UNLABELLED
     labels = np.where(inside, item.labels[source], UNLABELLED if unlabelled else 0).astype(np.int8)
-    return Piece(samples, np.where(inside, item.f0[source] * speed, 0).astype(np.float32), labels, item)
+    f0 = np.where(inside, item.f0[source] * speed, 0).astype(np.float32)
+    return Piece(samples, f0, labels, item, np.where(inside, source, -1))
 
 
 def colour(samples: Tensor, generator: np.random.Generator, noise_share: float = 0.5) -> Tensor:
@@ -107,6 +112,12 @@ def stack(pieces: Sequence[Piece]) -> tuple[Tensor, Tensor, Tensor]:
 def analysis_length(frames: int) -> int:
     """Samples at ANALYSIS_RATE of a piece of `frames` frames."""
     return (frames - 1) * ANALYSIS_HOP
+
+
+def analysed(item: Item) -> NDArray[np.float32]:
+    """The whole utterance (N,) at ANALYSIS_RATE."""
+    samples = item.floats()
+    return samples if item.rate == ANALYSIS_RATE else soxr.resample(samples, item.rate, ANALYSIS_RATE, quality="MQ")
 
 
 def to_analysis(samples: NDArray[np.float32], rate: int, frames: int) -> NDArray[np.float32]:

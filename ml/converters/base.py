@@ -193,8 +193,8 @@ class Piece:
     source's; `phase` (cycles) is where the first glottal period starts;
     `sample_rate` is the wanted rate, one of SYNTHESIS_RATES. `start` is the frame of the source that the piece
     begins with: noise depends on it and on `seed` alone, so that overlapping pieces have the same. `formant` is in
-    semitones; unvoiced frames are moved by `1 - protection` of `retrieval`. `mean` is what
-    `Voice.mean` gives for the source's loud frames.
+    semitones; unvoiced frames are moved by `1 - protection` of `retrieval`. `said` (T, width) is what `Voice.said`
+    gives for these frames, and `mean` what `Voice.mean` gives for the source's loud ones.
     """
 
     samples: Samples
@@ -209,6 +209,7 @@ class Piece:
     start: int = 0
     formant: float = 0.0
     protection: float = 0.0
+    said: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     mean: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
 

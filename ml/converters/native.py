@@ -53,11 +53,8 @@ class NativeConverter(Converter):
         voice = NativeVoice(self.base, self.base.decoder, torch.zeros(8, self.base.config.content.dimensions), traits)
         silence = np.zeros(ANALYSIS_RATE, np.float32)
         f0 = np.full(1 + len(silence) // ANALYSIS_HOP, 150.0, np.float32)
-        voice.render(
-            Piece(
-                silence, f0, np.full_like(f0, -50.0), 0.0, 0.0, 24_000, 0.3, 4, 0, mean=voice.mean(voice.said(silence))
-            )
-        )
+        said, level = voice.said(silence), np.full_like(f0, -50.0)
+        voice.render(Piece(silence, f0, level, 0.0, 0.0, 24_000, 0.3, 4, 0, said=said, mean=voice.mean(said)))
         self.embed(silence + 1e-3)
 
     def embed(self, samples: Samples) -> NDArray[np.float32]:
@@ -106,7 +103,7 @@ class NativeVoice(Voice):
     @torch.inference_mode()
     def said(self, samples: Samples) -> NDArray[np.float32]:
         """See `Voice.said`: content, (T, dimensions)."""
-        return to_array(self.base.content.encode(on_device(samples)[None])[0])
+        return to_array(self.base.hearing.encode(on_device(samples)[None])[0])
 
     @torch.inference_mode()
     def mean(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -116,11 +113,12 @@ class NativeVoice(Voice):
     @torch.inference_mode()
     def render(self, piece: Piece) -> Samples:
         """See `Voice.render`."""
-        samples, f0 = on_device(piece.samples)[None], on_device(piece.f0)[None]
+        f0 = on_device(piece.f0)[None]
         frames, hop, config = f0.shape[1], piece.sample_rate // FRAME_RATE, self.base.config
-        content = self.base.content.encode(samples)[0]
         ratio = piece.retrieval * torch.where(f0[0] > 0, 1.0, 1.0 - piece.protection)[:, None]
-        content = retrieve(content, self.pool, ratio, piece.neighbours, (on_device(piece.mean), self.pool_mean))[None]
+        content = retrieve(
+            on_device(piece.said), self.pool, ratio, piece.neighbours, (on_device(piece.mean), self.pool_mean)
+        )[None]
         level = on_device(piece.loudness)[None]
         noise = placed(piece.seed, 0, piece.start, frames, self.decoder.noise_channels)[None]
         with fast_precision():

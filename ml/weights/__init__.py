@@ -1,4 +1,4 @@
-"""The base model that ships with voicecloud: four networks, the judges for the fine-tune, and others' content."""
+"""The base model that ships with voicecloud: five networks, the judges for the fine-tune, and others' content."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ml import checkpoint
@@ -17,29 +16,40 @@ from ml.device import on_device
 from ml.discriminators import Discriminators
 from ml.enhancement import Enhancer
 from ml.errors import WeightsError
+from ml.recogniser import Hearing, unpacked
 from ml.speaker import SpeakerEncoder
 
 FOLDER = Path(__file__).parent
 CARD = "card.json"
-NETWORKS = ("content", "speaker", "decoder", "discriminators", "enhancer")
+NETWORKS = ("hearing", "content", "speaker", "decoder", "discriminators", "enhancer")
 LENDERS = "lenders"
+
+
+@dataclass(frozen=True)
+class Lender:
+    """A stretch of what another speaker said: `content` (T, dimensions), `f0` (T,) in Hz, `loudness` (T,) in dB."""
+
+    content: Tensor
+    f0: Tensor
+    loudness: Tensor
 
 
 @dataclass(frozen=True)
 class Base:
     """The shipped networks in evaluation mode, their sizes, and the version that a voice file remembers.
 
-    `lenders` are stretches of content (frames, dimensions) of other speakers, whose frames a fine-tune borrows.
+    A fine-tune borrows the frames of the `lenders`, all of one length, and rehearses what they said.
     """
 
     version: str
     config: ModelConfig
+    hearing: Hearing
     content: ContentEncoder
     speaker: SpeakerEncoder
     decoder: Decoder
     discriminators: Discriminators
     enhancer: Enhancer
-    lenders: tuple[Tensor, ...]
+    lenders: tuple[Lender, ...]
 
 
 def load_base(folder: Path = FOLDER) -> Base:
@@ -51,9 +61,17 @@ def load_base(folder: Path = FOLDER) -> Base:
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError("The base model's card is missing or damaged; install voicecloud again.") from error
     files = {name: _checked(folder / f"{name}.safetensors", sums.get(name)) for name in (*NETWORKS, LENDERS)}
-    lent = files[LENDERS]
-    lenders = tuple(torch.split(on_device(lent["content"].float()), lent["frames"].tolist()))
-    networks = ContentEncoder(config), SpeakerEncoder(config), Decoder(config), Discriminators(), Enhancer(config)
+    lent = [on_device(files[LENDERS][name].float()) for name in ("content", "f0", "loudness")]
+    lenders = tuple(Lender(*rows) for rows in zip(*lent, strict=True))
+    files["hearing"] = unpacked(files["hearing"])
+    networks = (
+        Hearing(config),
+        ContentEncoder(config),
+        SpeakerEncoder(config),
+        Decoder(config),
+        Discriminators(),
+        Enhancer(config),
+    )
     for name, network in zip(NETWORKS, networks, strict=True):
         checkpoint.fill(network, files[name])
         network.eval().requires_grad_(False)

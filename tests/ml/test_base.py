@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import importlib.metadata
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import soundfile
 import soxr
@@ -27,9 +29,13 @@ from ml.base.export import export
 from ml.base.labels import PHONES, UNLABELLED, Aligner
 from ml.base.prepare import SHARD, load_pack, prepare
 from ml.base.speaker_training import train_speaker
+from ml.base.teacher import bundled, read_weights
+from ml.base.teaching import LESSONS, Lessons, recogniser_weights, teach
 from ml.config import ANALYSIS_RATE, ModelConfig
 from ml.decoder import synthesise
+from ml.errors import EngineError
 from ml.losses import spectral_loss
+from ml.recogniser import BEFORE, LAYERS, Recogniser
 from ml.spectral import loudness
 from ml.weights import FOLDER, load_base
 from tests.sounds import speech
@@ -129,6 +135,8 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(corpus: Path, pack
 
 def test_training_to_the_end_gives_weights_that_load(corpus: Path, packed: Path, tmp_path: Path) -> None:
     train_content(corpus, packed, 2, seed=1)
+    teach(corpus, packed, lambda fraction, stage: None, steps=2)
+    train_content(corpus, packed, 4, seed=1, taught_from=2)
     train_speaker(corpus, packed, 2, seed=1)
     train_enhancer(corpus, packed, 2, seed=1)
     train_decoder(corpus, packed, 2, judged_from=1, seed=1)
@@ -140,9 +148,53 @@ def test_training_to_the_end_gives_weights_that_load(corpus: Path, packed: Path,
     base = load_base(tmp_path)
     assert base.version == "test-1"
     card = json.loads((tmp_path / "card.json").read_text())
-    assert card["training"]["decoder"]["steps"] == 2
+    assert card["training"]["decoder"]["steps"] == 2 and card["training"]["content"]["steps"] == 4
+    assert card["recogniser"]["version"] == importlib.metadata.version("moonshine-voice")
+    assert torch.equal(base.hearing.recogniser.conv1.weight, load_base().hearing.recogniser.conv1.weight)
     assert {row["corpus"] for row in card["data"]} == {"speechocean762", "rhasspy_kathleen"}
     assert all(row["attribution"] for row in card["data"])
+
+
+def test_the_recogniser_hears_what_its_authors_graph_does() -> None:
+    network = Recogniser()
+    network.load_state_dict(recogniser_weights())
+    samples = np.pad(speech(3.0, rate=ANALYSIS_RATE), BEFORE)[None]
+    graph = onnxruntime.InferenceSession(str(bundled()))
+    wanted = graph.run(None, {"input_values": samples, "attention_mask": np.ones(samples.shape, np.int64)})[0]
+    with torch.no_grad():
+        found = network(torch.from_numpy(samples))
+    assert len(found) == LAYERS + 1 and found[-1].shape == wanted.shape
+    # Theirs rounds what goes into each product to 8 bits; ours does not.
+    assert np.corrcoef(found[-1].numpy().ravel(), wanted.ravel())[0, 1] > 0.998
+
+
+def test_the_shipped_recogniser_is_its_authors() -> None:
+    shipped, own = load_base().hearing.recogniser.state_dict(), recogniser_weights()
+    assert shipped.keys() == own.keys() and all(torch.equal(value, own[name]) for name, value in shipped.items())
+    _, integers = read_weights(bundled())
+    assert len(integers) == 6 * LAYERS
+
+
+def test_without_its_package_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ml.base.teacher.find_spec", lambda name: None)
+    with pytest.raises(EngineError, match="moonshine-voice"):
+        bundled()
+
+
+def test_lessons_are_those_of_the_frames_that_a_piece_was_cut_from(corpus: Path, packed: Path, tmp_path: Path) -> None:
+    items = load_pack(corpus, packed)
+    (tmp_path / "pack").symlink_to(packed / "pack")
+    total = sum(len(item.f0) for item in items)
+    np.save(tmp_path / LESSONS, np.repeat(np.arange(total, dtype=np.float32)[:, None], 64, 1))
+    lessons, before = Lessons(corpus, tmp_path), len(items[0].f0)
+    piece = sampling.cut(items[1], 16_000, 101, 1.25, np.random.default_rng(0))
+    rows = lessons.of(piece)[:, 0]
+    assert rows[0] == before + piece.source[0] and rows[80] - rows[0] == pytest.approx(100, abs=1)
+    short = sampling.cut(items[1], 16_000, 501, 1.0, np.random.default_rng(0))
+    assert short.source[-1] == -1 and (short.source >= 0).sum() == len(items[1].f0)
+    np.save(tmp_path / LESSONS, np.zeros((total - 1, 64), np.float16))
+    with pytest.raises(ValueError, match="another corpus"):
+        Lessons(corpus, tmp_path)
 
 
 def test_a_training_goes_on_from_weights_that_are_there(corpus: Path, packed: Path, tmp_path: Path) -> None:
@@ -151,6 +203,7 @@ def test_a_training_goes_on_from_weights_that_are_there(corpus: Path, packed: Pa
     adopt(FOLDER, tmp_path)
     begun = torch.load(tmp_path / "decoder.state", weights_only=True)
     assert all(torch.equal(value, begun["parts"]["decoder"][k]) for k, value in shipped.decoder.state_dict().items())
+    (tmp_path / "lessons.npy").symlink_to(packed / "lessons.npy")
     steps = begun["step"]
     assert steps == json.loads((FOLDER / "card.json").read_text())["training"]["decoder"]["steps"]
     train_decoder(corpus, tmp_path, steps + 1, judged_from=steps, seed=1)
@@ -256,7 +309,7 @@ def test_the_shipped_base_rebuilds_an_unheard_voice_at_its_pitch() -> None:
     track = f0.extract(samples, ANALYSIS_RATE).f0
     with torch.no_grad():
         gains = base.decoder(
-            base.content.encode(signal[None]),
+            base.hearing.encode(signal[None]),
             torch.from_numpy(track)[None],
             loudness(signal[None]),
             base.speaker.embed(signal)[None],

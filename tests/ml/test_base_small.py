@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 RECORDINGS = ROOT.parent / "shared" / "speech"
 MOST = {"librispeech": 20, "speechocean762": 96, "rhasspy_kathleen": 10, "rhasspy_kerstin": 6}
 MOST_A_SPEAKER = {"librispeech": 1, "speechocean762": 2}
+TAUGHT = 25
 STEPS = {"content": 60, "speaker": 40, "enhancer": 30, "decoder": 110}
 
 pytestmark = [
@@ -71,6 +72,9 @@ def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for network, steps in STEPS.items():
         judged = ["--judged-from", "90"] if network == "decoder" else []
         ml_base(work, corpus, "train", network, "--steps", str(steps), *judged)
+        if network == "content":
+            ml_base(work, corpus, "teach")
+            ml_base(work, corpus, "train", network, "--steps", str(steps + TAUGHT), "--taught-from", str(steps))
     ml_base(work, corpus, "evaluate")
     ml_base(work, corpus, "export", "--out", str(out), "--version", "small")
     for log in work.glob("*.jsonl"):
@@ -85,7 +89,10 @@ def logged(trained: Path, name: str) -> list[dict[str, float]]:
 
 def test_every_network_learns(trained: Path) -> None:
     content, decoder = logged(trained, "content"), logged(trained, "decoder")
-    assert content[-1]["phones"] < content[0]["phones"] and decoder[2]["spectra"] < decoder[0]["spectra"]
+    assert content[1]["phones"] < content[0]["phones"] and content[-1]["distance"] < 0.9
+    bridge = logged(trained, "bridge")
+    assert bridge[-1]["distance"] < 0.5 * bridge[0]["distance"]
+    assert decoder[2]["spectra"] < decoder[0]["spectra"]
     assert logged(trained, "speaker")[-1]["right"] > 0.2  # of 28 speakers
     enhancer = logged(trained, "enhancer")[-1]
     assert enhancer["loss"] < enhancer["untouched"]

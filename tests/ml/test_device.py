@@ -21,7 +21,10 @@ from ml import decoder, enhancement
 from tests.sounds import speech
 
 torch.set_default_device("meta")
+import numpy as np
+from ml.converters.base import VoiceTraits
 from ml.device import on_device
+from ml.rehearsal import Rehearsal
 from ml.weights import load_base
 from ml.losses import adversarial_loss, feature_loss, spectral_loss
 from ml.f0.swift import SwiftF0Network
@@ -40,6 +43,8 @@ def istft(spectrum, size, *others, length, **more):
 decoder.pulses, torch.istft = pulses, istft
 content = base.content.encode(samples[None])
 assert content.shape[1:] == (201, 64) and content.device.type == "meta"
+heard = base.hearing.encode(samples[None])
+assert heard.shape[1:] == (201, 64) and heard.device.type == "meta"
 assert base.speaker.embed(samples).shape == (192,)
 f0 = torch.full((1, 201), 150.0)
 speaker = torch.zeros(1, 192)
@@ -58,7 +63,10 @@ gains = base.enhancer(enhancement.power(samples[None], 512, 512), torch.tensor([
 assert enhancement.masked(torch.zeros(1, 48_000), gains, 24_000).device.type == "meta"
 scores, confidence = SwiftF0Network()(samples)
 assert scores.shape == (125, 95) and confidence.shape == (125,)
-assert {one.device.type for one in base.lenders} == {"meta"}
+assert {one.content.device.type for one in base.lenders} == {"meta"}
+traits = VoiceTraits(150.0, 100.0, 200.0, -30.0, 8000.0, 1.0, [0.0] * 192)
+forgotten = Rehearsal(base, traits, 1).distance(base.decoder, np.random.default_rng(0))
+assert forgotten.device.type == "meta"
 print("all on one device")
 """
 

@@ -286,12 +286,16 @@ def test_a_piece_starts_where_its_predecessors_pulses_end(made: Made) -> None:
     samples, track = vowel(2.0), np.full(201, 123.4, np.float32)
     track[90:100] = 0
     track[100:] = np.linspace(123.4, 250, 101)
+    said = voice.said(samples)
 
     def render(first: int) -> Any:
         phase = float(rendering._phases(track, RATE // 100)[first] % 1.0)
         part = samples[first * 160 :]
         level = loudness(torch.from_numpy(part)[None])[0].numpy()
-        return voice.render(Piece(part, track[first:], level, phase, 0.0, RATE, 0.0, 4, 1, start=first))
+        rows = said[first:]
+        return voice.render(
+            Piece(part, track[first:], level, phase, 0.0, RATE, 0.0, 4, 1, start=first, said=rows, mean=rows.mean(0))
+        )
 
     late = render(60)
     assert np.abs(render(0)[140 * 160 :] - late[80 * 160 :]).max() < 1e-4
