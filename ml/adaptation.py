@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ml import colour, rehearsal, voicefile
+from ml import colour, voicefile
 from ml.audio import Samples, frame_levels, load, resample
 from ml.catalog import PRECISIONS, PRESETS
 from ml.colour import Said
@@ -71,7 +71,7 @@ class Adaptation(Lesson):
         )
         self.data: TakeSet
         self.traits: VoiceTraits
-        self.rehearsal: Rehearsal
+        self.rehearsal: Rehearsal | None = None
         self.rate = SYNTHESIS_RATES[0]
         self.targets: list[Tensor] = []
         self.copies: list[Tensor] = []
@@ -93,7 +93,8 @@ class Adaptation(Lesson):
             self.rate = next(rate for rate in SYNTHESIS_RATES if rate >= 2 * self.traits.bandwidth_hz - 1)
             self._copy(report, threads)
         self._split()
-        self.rehearsal = Rehearsal(self.base, self.traits, self.options.seed)
+        if self.preset.rehearsed:
+            self.rehearsal = Rehearsal(self.base, self.traits, self.options.seed)
         self.batch = fitted(self.batch, self.preset.clip_seconds * self.rate, available_bytes())
         report(1.0, "Preparing the takes")
 
@@ -209,12 +210,17 @@ class Adaptation(Lesson):
         target, made = self._render(clips, copies, generator.random(len(clips)), frames)
         loss = spectral_loss(made, target, self.rate, self._bandwidth(len(clips)))
         rate = self.peak_rate * _schedule(index, self.steps)
-        with self.precision():
-            forgotten = rehearsal.SHARE * self.rehearsal.distance(self.decoder, generator)
+        forgotten = self._forgotten(generator)
         if index < self.preset.adversarial_from * self.steps:
             _descend(loss + forgotten, self.decoder, self.optimiser, rate)
             return float(loss.detach())
         return self._adversarial_step(loss, forgotten, target, made, rate)
+
+    def _forgotten(self, generator: np.random.Generator) -> Tensor:
+        if self.rehearsal is None:
+            return torch.zeros(())
+        with self.precision():
+            return self.preset.rehearsed * self.rehearsal.distance(self.decoder, generator)
 
     def _adversarial_step(self, loss: Tensor, forgotten: Tensor, target: Tensor, made: Tensor, rate: float) -> float:
         target, made = target[:JUDGED], made[:JUDGED]

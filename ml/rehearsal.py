@@ -19,8 +19,6 @@ from ml.decoder import Decoder, Gains, band_centres
 from ml.device import on_device
 from ml.weights import Base
 
-SHARE = 0.4
-"""Weight of the distance beside the spectral loss."""
 CLIPS, FRAMES = 4, FRAME_RATE
 LOUD_DB = 30.0
 

@@ -28,7 +28,8 @@ class Preset:
 
     `steps` of `batch` clips of `clip_seconds`; `adversarial_from` is the share of the steps after which the
     discriminators join in (1 = never); `neighbours` are the frames that retrieval mixes at conversion, and
-    `measured_seconds` how much of a result, from its beginning, has its pitch measured.
+    `measured_seconds` how much of a result, from its beginning, has its pitch measured. `rehearsed` is the weight of
+    what the base could say before beside the spectral loss (`ml/rehearsal.py`).
     """
 
     name: str
@@ -39,12 +40,13 @@ class Preset:
     learning_rate: float
     neighbours: int
     measured_seconds: float
+    rehearsed: float
 
 
-FAST = Preset("fast", 85, 8, 1.0, 0.7, 4e-4, 4, 20.0)
-BALANCED = Preset("balanced", 100, 12, 1.0, 0.15, 4e-4, 4, 600.0)
-QUALITY = Preset("quality", 300, 12, 1.0, 0.1, 4e-4, 8, 3600.0)
-INSTANT = Preset("instant", 14, 8, 1.0, 1.0, 1e-3, 4, 20.0)
+FAST = Preset("fast", 85, 8, 1.0, 0.7, 4e-4, 4, 20.0, 0.4)
+BALANCED = Preset("balanced", 100, 12, 1.0, 0.15, 4e-4, 4, 600.0, 0.4)
+QUALITY = Preset("quality", 300, 12, 1.0, 0.1, 4e-4, 8, 3600.0, 0.4)
+INSTANT = Preset("instant", 20, 8, 1.0, 1.0, 1e-3, 4, 20.0, 0.0)
 """What an instant voice is given: a few large steps by spectra alone. Not to be chosen: it is no training."""
 
 

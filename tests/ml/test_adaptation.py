@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from ml.adaptation import Adaptation, fitted, thinned
 from ml.audio import load
 from ml.catalog import PRECISIONS
-from ml.converters.base import VoiceTraits
+from ml.converters.base import FAST, VoiceTraits
 from ml.converters.native import NativeConverter
 from ml.convnext import fast_precision
 from ml.decoder import Decoder, synthesise
@@ -175,13 +176,15 @@ def test_what_is_rehearsed_may_change_its_colour_and_nothing_else() -> None:
     assert float(rehearsal.loudness[rehearsal.f0 > 0].median()) == pytest.approx(-28.0, abs=1.0)
 
 
-def test_a_fine_tune_forgets_less_when_it_rehearses(takes: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    left = []
+def test_a_fine_tune_forgets_less_when_it_rehearses(takes: list[Path]) -> None:
+    left, options = [], TrainOptions(preset="fast", steps=20, batch=4)
     for share in (0.0, 0.4):
-        monkeypatch.setattr("ml.rehearsal.SHARE", share)
-        tuned = lesson(takes, TrainOptions(preset="fast", steps=20, batch=4))
+        tuned = Adaptation(CONVERTER.base, CONVERTER.embed, takes, options, replace(FAST, rehearsed=share))
+        tuned.prepare(silent)
+        assert (tuned.rehearsal is None) == (share == 0.0)
         for index in range(12):
             tuned.step(index)
+        rehearsal = Rehearsal(CONVERTER.base, tuned.traits, seed=5)
         with torch.no_grad():
-            left.append(float(tuned.rehearsal.distance(tuned.decoder, np.random.default_rng(3))))
+            left.append(float(rehearsal.distance(tuned.decoder, np.random.default_rng(3))))
     assert left[1] < 0.8 * left[0]

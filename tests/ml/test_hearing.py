@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml import said
@@ -69,6 +69,7 @@ def test_stored_integers_are_the_numbers_that_they_stand_for() -> None:
     assert torch.equal(found["m"], 0.25 * (values.float() - 100))
 
 
+@settings(max_examples=40, deadline=None)
 @given(frames=st.integers(1, 4000), threads=st.integers(1, 2))
 def test_a_track_of_any_length_has_every_row_once(
     tmp_path_factory: pytest.TempPathFactory, frames: int, threads: int
