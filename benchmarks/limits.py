@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ml.config import ANALYSIS_RATE
 from ml.convnext import DepthwiseConv, fast_dtype, fast_precision
 from ml.decode import decode
 from ml.engine import Engine
@@ -40,7 +41,7 @@ PIECE_SECONDS, TURNS, SOURCE_SECONDS = 10, 9, 60
 STAGES = (
     ("pitch, of the source and of the result", "f0/__init__.py", "extract"),
     ("enhancer", "enhancement.py", "enhanced"),
-    ("content encoder with its mels", "content.py", "encode"),
+    ("recogniser and bridge", "recogniser.py", "encode"),
     ("retrieval", "content.py", "retrieve"),
     ("decoder", "decoder.py", "forward"),
     ("synthesis", "decoder.py", "synthesise"),
@@ -100,7 +101,8 @@ def _networks(flops: float, rate: float) -> None:
     speaker = nn.functional.normalize(torch.randn(1, base.config.speaker.dimensions))
     spectrum = torch.rand(1, frames, base.config.enhancer.n_fft // 2 + 1)
     rows: list[tuple[str, nn.Module, tuple[Tensor, ...]]] = [
-        ("content encoder", base.content, (mel,)),
+        ("recogniser", base.hearing.recogniser, (0.1 * torch.randn(1, PIECE_SECONDS * ANALYSIS_RATE),)),
+        ("content encoder of streams", base.content, (mel,)),
         ("decoder", base.decoder, (content, f0, level, speaker)),
         ("enhancer", base.enhancer, (spectrum, torch.tensor([0.1]))),
     ]
