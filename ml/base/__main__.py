@@ -37,18 +37,14 @@ def main() -> int:
         except (FileExistsError, WeightsError) as error:
             print(error, file=sys.stderr)
             return 2
-    elif arguments.command == "teach":
-        return _teach(arguments)
+    elif arguments.command in ("teach", "export"):
+        return _with_recogniser(arguments)
     elif arguments.command == "train":
         _train(arguments)
     elif arguments.command == "evaluate":
         from ml.base.evaluate import evaluate
 
         print(json.dumps(evaluate(arguments.data, arguments.work), indent=1))
-    else:
-        from ml.base.export import export
-
-        export(arguments.data, arguments.work, arguments.out, arguments.version)
     return 0
 
 
@@ -76,11 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _teach(arguments: argparse.Namespace) -> int:
+def _with_recogniser(arguments: argparse.Namespace) -> int:
+    from ml.base.export import export
     from ml.base.teaching import teach
 
     try:
-        teach(arguments.data, arguments.work, _report)
+        if arguments.command == "teach":
+            teach(arguments.data, arguments.work, _report)
+        else:
+            export(arguments.data, arguments.work, arguments.out, arguments.version)
     except EngineError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,6 +1,6 @@
 """Trains the content encoder: phones of two thirds of the corpus, and all of it by rebuilding undisturbed mels.
 
-Then, taught: it learns to hear in a disturbed piece what its teacher hears in the recording (`ml/base/teacher.py`).
+Then, taught: it learns to hear in a disturbed piece what its teacher hears in the recording (`ml/base/teaching.py`).
 """
 
 from __future__ import annotations
