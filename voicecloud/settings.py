@@ -135,7 +135,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"]["OPTIONS"] = {
         # A page waits no longer than this for a connection, be the server away or all of them in use.
-        "pool": {"timeout": 5, "max_size": DATABASE_POOL_SIZE},
+        # Nor does the pool try longer than that to reach a lost server; whoever asks next makes it try again. Left to
+        # itself it waits twice as long before each try: after an hour's outage the site would be away for another.
+        "pool": {"timeout": 5, "reconnect_timeout": 5, "max_size": DATABASE_POOL_SIZE},
         "connect_timeout": 5,
         **DATABASES["default"].get("OPTIONS", {}),
     }
