@@ -13,6 +13,9 @@ import copy
 import math
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,32 +27,47 @@ from ml import colour, voicefile
 from ml.audio import Samples, frame_levels, load, resample
 from ml.catalog import PRECISIONS, PRESETS
 from ml.colour import Said
-from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE, SYNTHESIS_RATES
-from ml.content import retrieve
+from ml.config import ANALYSIS_RATE, FRAME_RATE, SYNTHESIS_RATES
 from ml.converters.base import Lesson, Preset, Report, TrainOptions, VoiceTraits
+from ml.copies import borrowed, heard, thinned
 from ml.dataset import TakeSet, load_takes, traits_of
 from ml.decoder import synthesise
-from ml.device import available_bytes, on_device, to_array
+from ml.device import available_bytes, kind, on_device, to_array
 from ml.enhancement import enhanced, loud_power
 from ml.errors import AudioError
 from ml.losses import adversarial_loss, feature_loss, spectral_loss
-from ml.parallel import alone, in_order
+from ml.parallel import alone, in_order, side_by_side
 from ml.rehearsal import Rehearsal
 from ml.weights import Base
 
 ADVERSARIAL, FEATURES = 0.1, 0.2
-JUDGED = 6  # clips of a batch that the discriminators see: they cost more than all the rest
+PARTS = 2  # in which a step's batch is worked on, a thread each: within one product a second thread brings little
+JUDGED = 3  # clips of a part whose middle halves the discriminators see: they cost as much as all the rest
 HELD_OUT_SHARE, HELD_OUT_SECONDS = 0.1, 8.0
 SHORTEST_CLIP = 0.25  # seconds; where memory is short clips become no shorter
 POOL_FRAMES = 30_000
 POOL_RANGE_DB = 40.0
-_SPEEDS = (0.87, 1.15)
-_OWN_RETRIEVAL = 0.3
-_BORROWED, _RETURNED = (0.3, 0.9), 0.5  # how far content moves to a lender's frames, and then back to the own ones
-_LENDERS = 4
-_LENDERS_SECONDS = 600.0  # with more speech than this each take borrows from one lender only: memory, and no need
+LENDERS = 4
+LENDERS_SECONDS = 600.0  # with more speech than this each take borrows from one lender only: memory, and no need
 _STEP_BYTES, _SAMPLE_BYTES = 500_000_000, 1000  # a step's peak, whatever its batch, and for each sample in it; measured
-_COPIES_POOL = 12_000  # frames of the other takes that copies are made with
+COPIES_POOL = 12_000  # frames of the other takes that copies are made with
+
+
+@dataclass(frozen=True)
+class Part:
+    """Clips (take, first frame) of a batch, which copy of each, and what is drawn for them.
+
+    `phases` (B,) in cycles, `noise` (B, T, noise channels) and `white` (B, N) for the decoder and the synthesis,
+    `rehearsed` what the rehearsal drew; `share` is the part's of the batch.
+    """
+
+    clips: Sequence[tuple[int, int]]
+    copies: Sequence[int]
+    phases: Tensor
+    noise: Tensor
+    white: Tensor
+    share: float
+    rehearsed: Tensor | None = None
 
 
 class Adaptation(Lesson):
@@ -110,8 +128,10 @@ class Adaptation(Lesson):
 
         def all_of(index: int) -> Tensor:
             others = [z for other, z in enumerate(plain) if other != index] or [plain[index]]
-            kin = thinned(torch.cat(others), _COPIES_POOL)
-            return torch.cat([self.copies[index], *self._borrowed(plain[index], kin, index)]).half()
+            kin = thinned(torch.cat(others), COPIES_POOL)
+            generator = np.random.default_rng([self.options.seed, 3, index])
+            lenders = LENDERS if self.data.seconds <= LENDERS_SECONDS else 1
+            return torch.cat([self.copies[index], borrowed(self.base, plain[index], kin, lenders, generator)]).half()
 
         with closing(in_order(all_of, range(count), threads)) as whole:
             for index, copies in enumerate(whole):
@@ -123,40 +143,12 @@ class Adaptation(Lesson):
         own, own_rate = load(self.takes[index])
         target = on_device(self._clean(resample(own, own_rate, self.rate), self.rate))
         generator = np.random.default_rng([self.options.seed, index])
-        return target, self._heard(self.data.samples[index], generator)
-
-    def _borrowed(self, content: Tensor, own: Tensor, index: int) -> list[Tensor]:
-        """Copies (1, T, dimensions) of a take's content (T, dimensions), made of other speakers' and its own frames."""
-        generator = np.random.default_rng([self.options.seed, 3, index])
-        mean = own.mean(0)
-        copies = [retrieve(content, own, _OWN_RETRIEVAL, means=(mean, mean))]
-        lenders = _LENDERS if self.data.seconds <= _LENDERS_SECONDS else 1
-        for which in generator.choice(len(self.base.lenders), min(lenders, len(self.base.lenders)), replace=False):
-            lender, share = self.base.lenders[which].content, float(generator.uniform(*_BORROWED))
-            moved = retrieve(content, lender, share, means=(mean, lender.mean(0)))
-            between = mean + share * (lender.mean(0) - mean)
-            copies += [moved, retrieve(moved, own, _RETURNED, means=(between, mean))]
-        return [copy[None] for copy in copies]
+        return target, heard(self.base, self.data.samples[index], generator)
 
     def _clean(self, samples: Samples, rate: int) -> Samples:
         """A take (N,) at `rate` with less noise and room than was recorded: what the voice is to sound like."""
         loud = loud_power(frame_levels(samples, rate))
         return enhanced(self.base.enhancer, samples, rate, self.options.denoise, loud)
-
-    @torch.no_grad()
-    def _heard(self, samples: Samples, generator: np.random.Generator) -> Tensor:
-        """Content (4, T, dimensions): the take as it is, slower and faster with noise, and as a stream hears it.
-
-        Slower and faster move pitch and formants too, as if somebody else had said the same.
-        """
-        frames, plain = 1 + len(samples) // ANALYSIS_HOP, on_device(samples)[None]
-        copies = [self.base.hearing.encode(plain)]
-        for speed in _SPEEDS:
-            played = resample(samples, ANALYSIS_RATE, round(ANALYSIS_RATE / speed))
-            level = float(np.sqrt(np.mean(played**2))) * 10 ** (-generator.uniform(15, 50) / 20)
-            noisy = played + level * generator.standard_normal(len(played)).astype(np.float32)
-            copies.append(self.base.hearing.encode(on_device(noisy)[None], frames, speed))
-        return torch.cat([*copies, self.base.content.encode(plain)]).float()
 
     def _split(self) -> None:
         """Clips (take, first frame) to train on, and others, from the ends of the last takes, to hold out."""
@@ -199,7 +191,10 @@ class Adaptation(Lesson):
         return f"{self.batch} clip{'s' * (self.batch != 1)} of {self.clip_seconds:g} s"
 
     def step(self, index: int) -> float:
-        """One step on a random batch; from the preset's share of the steps on, with discriminators."""
+        """One step on a random batch; from the preset's share of the steps on, with discriminators.
+
+        Its parts are worked on side by side. How many they are does not depend on the threads, nor does the result.
+        """
         generator = np.random.default_rng([self.options.seed, 7, index])
         torch.manual_seed(self.options.seed * 1_000_003 + index)
         chosen = generator.integers(0, len(self.clips), self.batch)
@@ -207,73 +202,98 @@ class Adaptation(Lesson):
         jitter = generator.integers(0, frames // 4, self.batch)
         clips = [(self.clips[which][0], self.clips[which][1] + int(j)) for which, j in zip(chosen, jitter, strict=True)]
         copies = [int(generator.integers(0, len(self.copies[take]))) for take, _ in clips]
-        target, made = self._render(clips, copies, generator.random(len(clips)), frames)
-        loss = spectral_loss(made, target, self.rate, self._bandwidth(len(clips)))
-        rate = self.peak_rate * _schedule(index, self.steps)
-        forgotten = self._forgotten(generator)
-        if index < self.preset.adversarial_from * self.steps:
-            _descend(loss + forgotten, self.decoder, self.optimiser, rate)
-            return float(loss.detach())
-        return self._adversarial_step(loss, forgotten, target, made, rate)
+        parts = self._parts(clips, copies, on_device(generator.random(len(clips))), frames)
+        if self.rehearsal:
+            drawn = self.rehearsal.drawn(generator)
+            parts = [replace(part, rehearsed=some) for part, some in zip(parts, drawn.chunk(len(parts)), strict=True)]
+        judged = index >= self.preset.adversarial_from * self.steps
+        found = side_by_side(partial(self._slopes, judged=judged), parts)
+        slopes = [sum(of_parts) for of_parts in zip(*(some for _, some in found), strict=True)]
+        _descend(slopes, self.decoder, self.optimiser, self.peak_rate * _schedule(index, self.steps))
+        return sum(loss for loss, _ in found)
 
-    def _forgotten(self, generator: np.random.Generator) -> Tensor:
-        if self.rehearsal is None:
-            return torch.zeros(())
-        with self.precision():
-            return self.preset.rehearsed * self.rehearsal.distance(self.decoder, generator)
+    def _parts(
+        self, clips: Sequence[tuple[int, int]], copies: Sequence[int], phases: Tensor, frames: int
+    ) -> list[Part]:
+        """A batch of clips of `frames` frames in parts, with noise drawn for each."""
+        count, length = len(clips), (frames - 1) * self.rate // FRAME_RATE
+        noise, white = torch.randn(count, frames, self.decoder.noise_channels), torch.randn(count, length)
+        whole = min(count, 1 if kind() == "cuda" else PARTS)
+        borders = [round(at * count / whole) for at in range(whole + 1)]
+        return [
+            Part(clips[a:b], copies[a:b], phases[a:b], noise[a:b], white[a:b], (b - a) / count)
+            for a, b in pairwise(borders)
+        ]
 
-    def _adversarial_step(self, loss: Tensor, forgotten: Tensor, target: Tensor, made: Tensor, rate: float) -> float:
-        target, made = target[:JUDGED], made[:JUDGED]
+    def _slopes(self, part: Part, judged: bool) -> tuple[float, tuple[Tensor, ...]]:
+        """A part's share of the batch's spectral loss, and of the slope of all that is minimised."""
+        target, made = self._render(part)
+        loss = spectral_loss(made, target, self.rate, self._bandwidth(len(made)))
+        total = loss
+        if self.rehearsal and part.rehearsed is not None:
+            with self.precision():
+                total = total + self.preset.rehearsed * self.rehearsal.distance(self.decoder, part.rehearsed)
+        if judged:
+            quarter = made.shape[1] // 4
+            total = total + self._judged(*(one[:JUDGED, quarter:-quarter] for one in (target, made)))
+        return part.share * float(loss.detach()), torch.autograd.grad(
+            part.share * total, list(self.decoder.parameters())
+        )
+
+    def _judged(self, target: Tensor, made: Tensor) -> Tensor:
         judges = self.base.discriminators
         with self.precision():
             with torch.no_grad():
                 _, real = judges(target, self.rate)
             scores, features = judges(made, self.rate)
-        total = loss + forgotten + ADVERSARIAL * adversarial_loss(scores) + FEATURES * feature_loss(real, features)
-        _descend(total, self.decoder, self.optimiser, rate)
-        return float(loss.detach())
+        return ADVERSARIAL * adversarial_loss(scores) + FEATURES * feature_loss(real, features)
 
-    def _render(
-        self, clips: Sequence[tuple[int, int]], copies: Sequence[int], phases: np.ndarray[Any, Any], frames: int
-    ) -> tuple[Tensor, Tensor]:
-        """Targets and rebuilt clips of `frames` frames, both (B, N) at the training rate."""
-        hop = self.rate // FRAME_RATE
-        length = (frames - 1) * hop
-        target = torch.stack([_span(self.targets[take], first * hop, length) for take, first in clips])
+    def _render(self, part: Part) -> tuple[Tensor, Tensor]:
+        """Targets and rebuilt clips, both (B, N) at the training rate."""
+        frames, length, hop = part.noise.shape[1], part.white.shape[1], self.rate // FRAME_RATE
+        target = torch.stack([_span(self.targets[take], first * hop, length) for take, first in part.clips])
         content = torch.stack(
-            [_span(self.copies[take][which], first, frames) for (take, first), which in zip(clips, copies, strict=True)]
+            [
+                _span(self.copies[take][which], first, frames)
+                for (take, first), which in zip(part.clips, part.copies, strict=True)
+            ]
         ).float()
-        f0 = torch.stack([_span(on_device(self.data.f0[take]), first, frames) for take, first in clips])
-        level = torch.stack([_span(on_device(self.data.loudness[take]), first, frames) for take, first in clips])
-        speaker = torch.tensor(self.traits.embedding).expand(len(clips), -1)
+        f0 = torch.stack([_span(on_device(self.data.f0[take]), first, frames) for take, first in part.clips])
+        level = torch.stack([_span(on_device(self.data.loudness[take]), first, frames) for take, first in part.clips])
+        speaker = torch.tensor(self.traits.embedding).expand(len(target), -1)
         with self.precision():
-            gains = self.decoder(content, f0, level, speaker)
-        made = synthesise(gains, f0, self.rate, length, self.base.config, phase=on_device(phases))
-        return target, made
+            gains = self.decoder(content, f0, level, speaker, part.noise)
+        return target, synthesise(gains, f0, self.rate, length, self.base.config, white=part.white, phase=part.phases)
 
     def _bandwidth(self, count: int) -> Tensor:
         return torch.full((count,), 0.97 * self.traits.bandwidth_hz)
 
-    @torch.no_grad()
+    def _held_parts(self) -> list[Part]:
+        """The clips that are held out, always with the same noise."""
+        torch.manual_seed(0)
+        clips = self.held_clips[:16]
+        return self._parts(clips, [0] * len(clips), torch.zeros(len(clips)), _frames(self.preset.clip_seconds))
+
     def held_out(self) -> float:
         """Spectral loss plus the base discriminators' feature distance on held-out clips.
 
         The features count because the spectral loss alone prefers a smooth, dull voice.
         """
-        torch.manual_seed(0)
-        clips = self.held_clips[:16]
-        target, made = self._render(clips, [0] * len(clips), np.zeros(len(clips)), _frames(self.preset.clip_seconds))
-        loss = spectral_loss(made, target, self.rate, self._bandwidth(len(clips)))
-        _, real = self.base.discriminators(target, self.rate)
-        _, rebuilt = self.base.discriminators(made, self.rate)
-        return float(loss + feature_loss(real, rebuilt))
+
+        @torch.no_grad()
+        def distance(part: Part) -> float:
+            target, made = self._render(part)
+            loss = spectral_loss(made, target, self.rate, self._bandwidth(len(made)))
+            _, real = self.base.discriminators(target, self.rate)
+            _, rebuilt = self.base.discriminators(made, self.rate)
+            return part.share * float(loss + feature_loss(real, rebuilt))
+
+        return sum(side_by_side(distance, self._held_parts()))
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
         """See `Lesson.measure`: the held-out distance, and the rebuilt clips' similarity to the voice."""
-        torch.manual_seed(0)
-        clips = self.held_clips[:16]
-        _, made = self._render(clips, [0] * len(clips), np.zeros(len(clips)), _frames(self.preset.clip_seconds))
+        made = torch.cat([self._render(part)[1] for part in self._held_parts()])
         sound = resample(to_array(made.flatten()), self.rate, ANALYSIS_RATE)
         similarity = float(self.embed(sound) @ np.array(self.traits.embedding, np.float32))
         return {"held_out": self.held_out(), "similarity": similarity, "seconds_of_speech": self.data.seconds}
@@ -343,24 +363,16 @@ def fitted(batch: int, clip_samples: float, available: int) -> int:
     return max(1, min(batch, int((available - _STEP_BYTES) / (clip_samples * _SAMPLE_BYTES))))
 
 
-def thinned(pool: Tensor, most: int) -> Tensor:
-    """Every so many-th second of the frames (P, D): at most `most`, nearly all beside their neighbours."""
-    if len(pool) <= most:
-        return pool
-    seconds = torch.arange(len(pool), device=pool.device) // FRAME_RATE
-    return pool[seconds % math.ceil(len(pool) / most) == 0][:most]
-
-
 def _schedule(index: int, steps: int) -> float:
     """Share of the learning rate: up over 10 steps, then down a cosine to a twentieth."""
     return min(1.0, (index + 1) / 10) * (0.05 + 0.475 * (1 + math.cos(math.pi * index / max(1, steps))))
 
 
-def _descend(loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer, rate: float) -> None:
+def _descend(slopes: Sequence[Tensor], network: nn.Module, optimiser: torch.optim.Optimizer, rate: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = rate
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    for parameter, slope in zip(network.parameters(), slopes, strict=True):
+        parameter.grad = slope
     nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     optimiser.step()
 

@@ -15,7 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ml.config import FRAME_RATE, ModelConfig
+from ml.convnext import fast_precision
 from ml.decoder import Decoder, band_centres, fft_size, synthesise
+from ml.noise import placed
+from ml.parallel import side_by_side
 from ml.spectral import hann
 
 SECONDS, TAKES = 15.0, 15
@@ -60,20 +63,26 @@ def match(
     if int(voiced.sum()) < _LEAST_FRAMES:
         return
     wanted = torch.cat([_log_spectrum(take.target, rate) for take in takes])
+
+    @torch.no_grad()
+    def said(index: int) -> Tensor:
+        return _log_spectrum(_say(decoder, takes[index], speaker, rate, config, index), rate)
+
     for _ in range(_ROUNDS):
-        torch.manual_seed(0)
-        missing = wanted - torch.cat(
-            [_log_spectrum(_say(decoder, take, speaker, rate, config), rate) for take in takes]
-        )
+        missing = wanted - torch.cat(side_by_side(said, range(len(takes))))
         decoder.leave.bias[:bands] += _on_bands(missing[voiced].mean(0), bands, top, rate, bandwidth_hz)
         decoder.leave.bias[bands:] += _on_bands(
             missing[loud].mean(0), config.decoder.noise_bands, top, rate, bandwidth_hz
         )
 
 
-def _say(decoder: Decoder, take: Said, speaker: Tensor, rate: int, config: ModelConfig) -> Tensor:
-    gains = decoder(take.content[None], take.f0[None], take.loudness[None], speaker[None])
-    return synthesise(gains, take.f0[None], rate, len(take.target), config)[0]
+def _say(decoder: Decoder, take: Said, speaker: Tensor, rate: int, config: ModelConfig, seed: int) -> Tensor:
+    frames = len(take.f0)
+    noise = placed(seed, 0, 0, frames, decoder.noise_channels)[None]
+    white = placed(seed, 1, 0, frames - 1, rate // FRAME_RATE).reshape(1, -1)
+    with fast_precision():
+        gains = decoder(take.content[None], take.f0[None], take.loudness[None], speaker[None], noise)
+    return synthesise(gains, take.f0[None], rate, len(take.target), config, white=white)[0]
 
 
 def _log_spectrum(samples: Tensor, rate: int) -> Tensor:

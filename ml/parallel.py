@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 import torch
@@ -56,3 +56,12 @@ def in_order(work: Callable[[T], R], items: Iterable[T], threads: int) -> Genera
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """`work` of every item, in their order, on as many threads as torch may use, which each compute by themselves.
+
+    Whether gradients are kept is each thread's own matter: what `work` wants of it, it has to say itself.
+    """
+    with alone() as threads, closing(in_order(work, items, threads)) as found:
+        return list(found)

@@ -19,7 +19,7 @@ from ml.decoder import Decoder, Gains, band_centres
 from ml.device import on_device
 from ml.weights import Base
 
-CLIPS, FRAMES = 4, FRAME_RATE
+CLIPS, FRAMES = 2, FRAME_RATE
 LOUD_DB = 30.0
 
 
@@ -46,10 +46,13 @@ class Rehearsal:
             said = [self._said(base.decoder, part) for part in torch.split(torch.arange(len(self.content)), CLIPS)]
         self.known = Gains(torch.cat([one.harmonic for one in said]), torch.cat([one.noise for one in said]))
 
-    def distance(self, decoder: Decoder, generator: np.random.Generator) -> Tensor:
-        """How far `decoder` is from the base on CLIPS clips: mean difference of log-gains over loud frames, up to a
-        constant for each band. Voiced frames count for the pulses, all of them for the noise."""
-        which = torch.from_numpy(generator.integers(0, len(self.content), CLIPS))
+    def drawn(self, generator: np.random.Generator) -> Tensor:
+        """Which clips to rehearse, CLIPS of them."""
+        return torch.from_numpy(generator.integers(0, len(self.content), CLIPS))
+
+    def distance(self, decoder: Decoder, which: Tensor) -> Tensor:
+        """How far `decoder` is from the base on the clips `which`: mean difference of log-gains over loud frames, up to
+        a constant for each band. Voiced frames count for the pulses, all of them for the noise."""
         made, loud = self._said(decoder, which), self.loud[which]
         voiced = loud * (self.f0[which] > 0)
         return _apart(made.harmonic - self.known.harmonic[which], voiced, self.bands[0]) + _apart(

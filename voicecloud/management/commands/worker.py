@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import ctypes
 import os
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_ARRAY_BYTES, _KEPT_BYTES = 32 * 1024**2, 256 * 1024**2  # glibc takes no higher threshold than the first
+from ml import memory
 
 
 class Command(BaseCommand):
@@ -24,11 +22,7 @@ class Command(BaseCommand):
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ.setdefault("NUMBA_CACHE_DIR", str(settings.DATA_DIR / "numba"))
-        # A job's arrays of a few megabytes come from what earlier ones left: fetched from the system each time, page by
-        # page, they make a conversion take half as long again. All goes back when the job's process ends.
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_ARRAY_BYTES)
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        memory.keep_arrays()
         from apps.jobs import folders
         from apps.jobs.process import make_worker
 
