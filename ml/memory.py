@@ -11,7 +11,7 @@ from pathlib import Path
 MEMINFO = Path("/proc/meminfo")
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_ARRAY_BYTES, _KEPT_BYTES = 32 * 1024**2, 256 * 1024**2  # glibc takes no higher threshold than the first
+_KEPT_ARRAY_BYTES, _KEPT_BYTES = 32 * 1024**2, 64 * 1024**2  # glibc takes no higher threshold than the first
 
 
 def available_bytes(meminfo: Path = MEMINFO, control_group: Path = CONTROL_GROUP) -> int:

@@ -43,9 +43,9 @@ class Preset:
     rehearsed: float
 
 
-FAST = Preset("fast", 85, 8, 1.0, 0.7, 4e-4, 4, 20.0, 0.4)
-BALANCED = Preset("balanced", 100, 12, 1.0, 0.15, 4e-4, 4, 600.0, 0.4)
-QUALITY = Preset("quality", 300, 12, 1.0, 0.1, 4e-4, 8, 3600.0, 0.4)
+FAST = Preset("fast", 100, 8, 1.0, 0.7, 4e-4, 4, 20.0, 0.25)
+BALANCED = Preset("balanced", 150, 12, 1.0, 0.15, 4e-4, 4, 600.0, 0.25)
+QUALITY = Preset("quality", 450, 12, 1.0, 0.1, 4e-4, 8, 3600.0, 0.25)
 INSTANT = Preset("instant", 20, 8, 1.0, 1.0, 1e-3, 4, 20.0, 0.0)
 """What an instant voice is given: a few large steps by spectra alone. Not to be chosen: it is no training."""
 

@@ -254,12 +254,12 @@ def test_native_clips_shorten_once_the_batch_is_one_and_train_on(takes: list[Pat
 
 
 def _train_in_little_room(takes: list[Path], folder: Path, room: int, sender: Any) -> None:
-    """A native training in steps of 128 clips, with `room` more bytes of address space than it has once prepared."""
+    """A native training in steps of 256 clips, with `room` more bytes of address space than it has once prepared."""
     real = Adaptation.prepare
 
     def prepare(self: Adaptation, report: Any) -> None:
         real(self, report)
-        self.batch = 128  # what `fitted` would not have allowed
+        self.batch = 256  # what `fitted` would not have allowed
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + room,) * 2)
 
@@ -280,7 +280,7 @@ def test_a_native_training_fits_itself_to_an_address_space_that_is_too_small(tak
     assert child.exitcode == 0
     notes, steps, metrics = receiver.recv()
     assert steps == 2 and metrics["held_out"] > 0
-    assert re.fullmatch(r"Memory ran out at step (\d); going on from step \1 with 64 clips of 1 s a step\.", notes[0])
+    assert re.fullmatch(r"Memory ran out at step (\d); going on from step \1 with 128 clips of 1 s a step\.", notes[0])
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from apps.voices.estimates import Estimate, expected
 from apps.voices.models import VoiceModel
 from apps.voices.services import training
 from apps.voices.tasks import train_voice
+from ml.catalog import PRESETS
 
-STEPS = 85  # of the preset "fast"
+STEPS = PRESETS["fast"].load().steps
 
 
 def past(
@@ -62,12 +63,12 @@ def test_one_past_training_is_scaled_by_sound_and_by_steps(voice: Any) -> None:
     past(voice)
     assert told() == Estimate(100.0, 100.0, 100.0, 1)
     assert told(audio=120.0) == Estimate(110.0, 110.0, 110.0, 1)
-    assert told(steps=170) == Estimate(185.0, 185.0, 185.0, 1)
+    assert told(steps=2 * STEPS) == Estimate(185.0, 185.0, 185.0, 1)
     assert not Estimate(100.0, 100.0, 100.0, 1).is_range
 
 
 def test_a_training_of_other_steps_says_something_too(voice: Any) -> None:
-    past(voice, steps=170, learning=170.0, audio=120.0, preparing=20.0)
+    past(voice, steps=2 * STEPS, learning=170.0, audio=120.0, preparing=20.0)
     assert told() == Estimate(100.0, 100.0, 100.0, 1)
 
 
