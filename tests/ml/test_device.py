@@ -65,7 +65,8 @@ scores, confidence = SwiftF0Network()(samples)
 assert scores.shape == (125, 95) and confidence.shape == (125,)
 assert {one.content.device.type for one in base.lenders} == {"meta"}
 traits = VoiceTraits(150.0, 100.0, 200.0, -30.0, 8000.0, 1.0, [0.0] * 192)
-forgotten = Rehearsal(base, traits, 1).distance(base.decoder, np.random.default_rng(0))
+rehearsal = Rehearsal(base, traits, 1)
+forgotten = rehearsal.distance(base.decoder, rehearsal.drawn(np.random.default_rng(0)))
 assert forgotten.device.type == "meta"
 print("all on one device")
 """
