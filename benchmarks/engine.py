@@ -104,10 +104,8 @@ def _show(title: str, task: dict[str, Any], seconds: float | None = None) -> Non
 
 
 def _measure(task: dict[str, Any]) -> dict[str, float]:
-    from ml import memory
     from ml.engine import ConvertOptions, Engine, TrainOptions
 
-    memory.keep_arrays()  # as a worker does, and the command line
     engine = Engine(threads=task["threads"])
     engine.warm()
     takes, voice = [Path(path) for path in task["takes"]], Path(task["voice"])

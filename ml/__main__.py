@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml import evaluation_command, memory
+from ml import evaluation_command
 from ml.catalog import DEVICES, F0_METHODS, PRECISIONS, PRESETS, SCALES
 from ml.decode import decode
 from ml.errors import AudioError, EngineError
@@ -33,7 +33,6 @@ BAD_ARGUMENTS, BAD_AUDIO, INTERRUPTED = 2, 3, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     chosen = _parser().parse_args(arguments)
-    memory.keep_arrays()
     try:
         run: Callable[[argparse.Namespace], None] = chosen.run
         run(chosen)

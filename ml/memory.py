@@ -10,8 +10,6 @@ from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
 CONTROL_GROUP = Path("/sys/fs/cgroup")
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_ARRAY_BYTES, _KEPT_BYTES = 32 * 1024**2, 64 * 1024**2  # glibc takes no higher threshold than the first
 
 
 def available_bytes(meminfo: Path = MEMINFO, control_group: Path = CONTROL_GROUP) -> int:
@@ -45,18 +43,6 @@ def ran_out(error: BaseException) -> bool:
         return True
     # On the processor torch and its libraries raise a plain RuntimeError.
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
-
-
-def keep_arrays() -> None:
-    """Lets arrays of a few megabytes come from what earlier ones left. Once in a process, as early as possible.
-
-    Fetched from the system each time, page by page, they make a conversion take half as long again. What is kept goes
-    back with `trim`, or when the process ends.
-    """
-    with contextlib.suppress(AttributeError, OSError):  # not glibc
-        library = ctypes.CDLL(None)
-        library.mallopt(_M_MMAP_THRESHOLD, _KEPT_ARRAY_BYTES)
-        library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def trim() -> None:

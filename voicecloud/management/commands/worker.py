@@ -6,8 +6,6 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from ml import memory
-
 
 class Command(BaseCommand):
     help = "Run the jobs of one queue until told to stop."
@@ -22,7 +20,6 @@ class Command(BaseCommand):
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ.setdefault("NUMBA_CACHE_DIR", str(settings.DATA_DIR / "numba"))
-        memory.keep_arrays()
         from apps.jobs import folders
         from apps.jobs.process import make_worker
 
