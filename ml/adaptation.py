@@ -42,7 +42,7 @@ from ml.weights import Base
 
 ADVERSARIAL, FEATURES = 0.1, 0.2
 PARTS = 2  # in which a step's batch is worked on, a thread each: within one product a second thread brings little
-JUDGED = 3  # clips of a part whose middle halves the discriminators see: they cost as much as all the rest
+JUDGED = 3  # clips of a part whose middle halves the discriminators see: more costs much, and brought nothing
 HELD_OUT_SHARE, HELD_OUT_SECONDS = 0.1, 8.0
 SHORTEST_CLIP = 0.25  # seconds; where memory is short clips become no shorter
 POOL_FRAMES = 30_000

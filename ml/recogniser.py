@@ -107,11 +107,7 @@ class Bridge(nn.Module):
         self.leave = nn.Linear(_BRIDGE_WIDTH, dimensions)
 
     def forward(self, heard: Tensor) -> Tensor:
-        return self.said(self.enter(heard))
-
-    def said(self, entered: Tensor) -> Tensor:
-        """The rest of it, after its first layer."""
-        x = nn.functional.gelu(entered)
+        x = nn.functional.gelu(self.enter(heard))
         x = x + nn.functional.gelu(self.around(x.transpose(1, 2)).transpose(1, 2))
         return nn.functional.layer_norm(self.leave(x).float(), (self.leave.out_features,))
 
@@ -127,24 +123,23 @@ class Hearing(nn.Module):
     def heard(self, samples: Tensor, frames: int, speed: float = 1.0) -> Tensor:
         """The HEARD layers of samples (B, N) at ANALYSIS_RATE, each normalised, side by side: (B, frames, 3 * WIDTH).
 
-        What is played `speed` times as fast is given at the frames that it has at its own speed.
+        Between two frames of the recogniser's it goes in a straight line from one to the other. What is played `speed`
+        times as fast is given at the frames that it has at its own speed.
         """
-        return _at_frames(self._rows(samples), frames, speed)
+        layers = self.recogniser(nn.functional.pad(samples, (BEFORE, AFTER)))
+        rows = torch.cat([nn.functional.layer_norm(layers[which], (WIDTH,)) for which in HEARD], dim=-1)
+        place = (torch.arange(frames) * (ANALYSIS_HOP / speed) + BEFORE - _CENTRE) / HOP
+        first = place.floor().long().clamp(0, rows.shape[1] - 2)
+        share = (place - first).clamp(0, 1)[:, None]
+        return torch.lerp(rows[:, first], rows[:, first + 1], share)
 
     @torch.no_grad()
     def encode(self, samples: Tensor, frames: int | None = None, speed: float = 1.0) -> Tensor:
         """Content (B, T, dimensions) of samples (B, N); T is `frames` or 1 + N // ANALYSIS_HOP, `speed` see `heard`."""
-        wanted = 1 + samples.shape[-1] // ANALYSIS_HOP if frames is None else frames
         with fast_precision():
-            # The bridge's first layer knows one row at a time, so it may come before rows are put at our frames, which
-            # are more.
-            entered = self.bridge.enter(self._rows(samples)).float()
-            z: Tensor = self.bridge.said(_at_frames(entered, wanted, speed))
+            heard = self.heard(samples, 1 + samples.shape[-1] // ANALYSIS_HOP if frames is None else frames, speed)
+            z: Tensor = self.bridge(heard)
         return z
-
-    def _rows(self, samples: Tensor) -> Tensor:
-        layers = self.recogniser(nn.functional.pad(samples, (BEFORE, AFTER)))
-        return torch.cat([nn.functional.layer_norm(layers[which], (WIDTH,)) for which in HEARD], dim=-1)
 
 
 def packed(tensors: Mapping[str, Tensor], integers: Mapping[str, tuple[Tensor, Tensor, Tensor]]) -> dict[str, Tensor]:
@@ -161,14 +156,6 @@ def unpacked(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name in [name.removesuffix(_INTEGERS) for name in stored if name.endswith(_INTEGERS)]:
         found[name] = (stored[name + _INTEGERS].float() - stored[name + _ZERO].float()) * stored[name + _SCALE]
     return found
-
-
-def _at_frames(rows: Tensor, frames: int, speed: float) -> Tensor:
-    """The recogniser's rows (B, T, n) at our frames (B, frames, n), in a straight line from one to the next."""
-    place = (torch.arange(frames) * (ANALYSIS_HOP / speed) + BEFORE - _CENTRE) / HOP
-    first = place.floor().long().clamp(0, rows.shape[1] - 2)
-    share = (place - first).clamp(0, 1)[:, None]
-    return torch.lerp(rows[:, first], rows[:, first + 1], share)
 
 
 def _turns(frames: int, device: torch.device) -> tuple[Tensor, Tensor]:

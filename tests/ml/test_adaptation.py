@@ -124,11 +124,12 @@ def test_the_parts_of_a_step_are_together_the_whole_batch(takes: list[Path], mon
         losses.append(tuned.step(0))
     assert losses[1] == pytest.approx(losses[0], rel=1e-3) and losses[2] == pytest.approx(losses[0], rel=1e-3)
     for other in slopes[1:]:
-        assert all(
-            torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0) > 0.99
+        alike = [
+            float(torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0))
             for a, b in zip(slopes[0], other, strict=True)
             if a.norm() > 1e-4
-        )
+        ]
+        assert len(alike) > len(slopes[0]) / 2 and min(alike) > 0.99
 
 
 def test_a_pool_is_thinned_evenly_and_never_beyond_its_size() -> None:
