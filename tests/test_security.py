@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from django.core.checks import run_checks
+from django.db import OperationalError
 from django.test import Client, RequestFactory
 from django.urls import get_resolver, reverse
 
@@ -127,6 +129,22 @@ def test_programs_and_fragments_get_faults_in_their_own_form(db: None, broken: C
     assert as_json.status_code == 500 and as_json.json()["request_id"] == as_json["X-Request-ID"]
     fragment = broken.get("/", headers={"HX-Request": "true"})
     assert fragment.status_code == 500 and "<html" not in fragment.content.decode()
+
+
+@pytest.mark.parametrize(
+    "fault", [OperationalError("hunter2"), redis.ConnectionError("hunter2"), redis.TimeoutError("hunter2")]
+)
+@pytest.mark.parametrize("headers", [{}, {"Accept": "application/json"}, {"HX-Request": "true"}])
+def test_while_a_server_is_away_the_answer_is_to_come_again(
+    db: None, monkeypatch: pytest.MonkeyPatch, fault: Exception, headers: dict[str, str]
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr("apps.pages.views.render", fail)
+    answer = Client(raise_request_exception=False).get("/", headers=headers)
+    assert (answer.status_code, answer["Retry-After"]) == (503, "30")
+    assert "annot be reached" in answer.content.decode() and "hunter2" not in answer.content.decode()
 
 
 @pytest.mark.parametrize(("accept", "kind"), [("text/html", "text/html"), ("application/json", "application/json")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -13,6 +14,7 @@ from apps.api import problems
 from apps.api.compat.answers import no_to
 from apps.billing.errors import QuotaExceeded
 from apps.errors import Refused
+from apps.jobs import faults
 
 BAD_REQUEST = "The site could not read what was sent. Load the page again and try once more."
 FORBIDDEN = "Your role in this workspace does not allow this."
@@ -20,6 +22,8 @@ NOT_FOUND = "There is no such page, or it belongs to a workspace you are not a m
 CSRF = "This page was open for too long. Load it again and repeat what you did."
 STORAGE_AWAY = "The storage of files cannot be reached right now; try again in a minute."
 OUR_FAULT = "Something went wrong on our side. It has been logged; try again in a moment."
+AWAY = "A part of the site cannot be reached right now. It has been logged; try again in a minute."
+AWAY_SECONDS = 30
 
 # The compatible APIs, whose SDKs accept anything.
 FOR_SDKS = ("/v1/", "/v2/")
@@ -89,15 +93,28 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 @requires_csrf_token
 def our_fault(request: HttpRequest) -> HttpResponse:
-    """500 with the id that the log has. Needs neither database nor session, which may be what failed."""
+    """500 with the id that the log has. Needs neither database nor session, which may be what failed.
+
+    503 where it is the database or Redis that is away: that passes by itself, and a program knows to come again.
+    """
+    fault = sys.exc_info()[1]
+    if fault is not None and faults.passing(fault) in (faults.DATABASE, faults.QUEUE):
+        answer = _said_alone(request, AWAY, status=503)
+        answer["Retry-After"] = str(AWAY_SECONDS)
+        return answer
+    return _said_alone(request, OUR_FAULT, status=500)
+
+
+def _said_alone(request: HttpRequest, message: str, *, status: int) -> HttpResponse:
     code = getattr(request, "request_id", "")
     if problems.is_api(request):
-        return problems.problem(request, status=500, message=OUR_FAULT)
+        return problems.problem(request, status=status, message=message)
     if request.path.startswith(FOR_SDKS):
-        return no_to(request, Refused(OUR_FAULT, status=500))
+        return no_to(request, Refused(message, status=status))
     if wants_json(request):
-        return JsonResponse({"message": OUR_FAULT, "request_id": code}, status=500)
+        return JsonResponse({"message": message, "request_id": code}, status=status)
     if request.headers.get("HX-Request") == "true":
-        message = f"{OUR_FAULT} Error id {code}."
-        return HttpResponse(render_to_string("_refused.html", {"message": message}), status=500)
-    return HttpResponse(render_to_string("500.html", {"request_id": code}), status=500)
+        message = f"{message} Error id {code}."
+        return HttpResponse(render_to_string("_refused.html", {"message": message}), status=status)
+    page = render_to_string("500.html", {"request_id": code, "away": status == 503})
+    return HttpResponse(page, status=status)

@@ -14,7 +14,7 @@ from django.db import InterfaceError, OperationalError
 RETRY_AFTER = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=5))
 """How long after its first, second and third such fault a job is tried again; the fourth ends it."""
 
-STORAGE = "The storage"
+DATABASE, QUEUE, STORAGE = "The database", "The queue", "The storage"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 # With less room than this a job cannot write its files, which libraries call by many names; what other jobs have just
 # removed is no sign that there was room.
@@ -26,9 +26,9 @@ _BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "T
 def passing(error: BaseException) -> str | None:
     """Say for the user what could not be had, if it may be had later: "The storage"; None for any other fault."""
     if isinstance(error, OperationalError | InterfaceError):
-        return "The database"
+        return DATABASE
     if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
-        return "The queue"
+        return QUEUE
     if _is_storage_away(error):  # before OSError, which some of its errors are too
         return STORAGE
     if isinstance(error, OSError):
