@@ -96,6 +96,12 @@ class Recogniser(nn.Module):
             found.append(x)
         return [*found[:-1], self.layer_norm(x)]
 
+    def heard(self, samples: Tensor) -> Tensor:
+        """The HEARD layers of samples (B, N), silence before and after them, each normalised, side by side:
+        (B, frames of HOP, 3 * WIDTH). Differentiable in the samples."""
+        layers = self(nn.functional.pad(samples, (BEFORE, AFTER)))
+        return torch.cat([nn.functional.layer_norm(layers[which], (WIDTH,)) for which in HEARD], dim=-1)
+
 
 class Bridge(nn.Module):
     """The recogniser's layers (B, T, layers * WIDTH), at our frames -> content (B, T, dimensions)."""
@@ -126,8 +132,7 @@ class Hearing(nn.Module):
         Between two frames of the recogniser's it goes in a straight line from one to the other. What is played `speed`
         times as fast is given at the frames that it has at its own speed.
         """
-        layers = self.recogniser(nn.functional.pad(samples, (BEFORE, AFTER)))
-        rows = torch.cat([nn.functional.layer_norm(layers[which], (WIDTH,)) for which in HEARD], dim=-1)
+        rows = self.recogniser.heard(samples)
         place = (torch.arange(frames) * (ANALYSIS_HOP / speed) + BEFORE - _CENTRE) / HOP
         first = place.floor().long().clamp(0, rows.shape[1] - 2)
         share = (place - first).clamp(0, 1)[:, None]

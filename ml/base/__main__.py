@@ -11,7 +11,7 @@ import torch
 
 from ml import device
 from ml.catalog import DEVICES
-from ml.errors import EngineError, WeightsError
+from ml.errors import EngineError
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 
@@ -22,9 +22,14 @@ def main() -> int:
     torch.set_num_threads(1)
     try:
         device.choose(arguments.device)
-    except EngineError as error:
+        _run(arguments)
+    except (EngineError, FileExistsError) as error:
         print(error, file=sys.stderr)
         return 2
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
     if arguments.command == "prepare":
         from ml.base.prepare import prepare
 
@@ -32,20 +37,21 @@ def main() -> int:
     elif arguments.command == "adopt":
         from ml.base.adopt import adopt
 
-        try:
-            adopt(arguments.start, arguments.work)
-        except (FileExistsError, WeightsError) as error:
-            print(error, file=sys.stderr)
-            return 2
-    elif arguments.command in ("teach", "export"):
-        return _with_recogniser(arguments)
+        adopt(arguments.start, arguments.work)
+    elif arguments.command == "teach":
+        from ml.base.teaching import teach
+
+        teach(arguments.data, arguments.work, _report)
     elif arguments.command == "train":
         _train(arguments)
     elif arguments.command == "evaluate":
         from ml.base.evaluate import evaluate
 
         print(json.dumps(evaluate(arguments.data, arguments.work), indent=1))
-    return 0
+    else:
+        from ml.base.export import export
+
+        export(arguments.data, arguments.work, arguments.out, arguments.version)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,21 +76,6 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--out", type=Path, default=SHIPPED)
     export.add_argument("--version", required=True, help="what voices trained on these weights will remember")
     return parser
-
-
-def _with_recogniser(arguments: argparse.Namespace) -> int:
-    from ml.base.export import export
-    from ml.base.teaching import teach
-
-    try:
-        if arguments.command == "teach":
-            teach(arguments.data, arguments.work, _report)
-        else:
-            export(arguments.data, arguments.work, arguments.out, arguments.version)
-    except EngineError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,7 @@
-"""Trains the decoder to rebuild recordings from what the encoders say of them: by spectra, then with judges too."""
+"""Trains the decoder to rebuild recordings from what the encoders say of them.
+
+First by spectra; then by what judges take for real, and by what a speech recogniser hears, too.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from ml.base.loop import Part, Run, adamw, cosine, descend, load_part, run
 from ml.base.prepare import Item
 from ml.base.sampling import Piece, colour, cut, probabilities, split_corpus, stack, to_analysis
 from ml.base.speaker_training import group
-from ml.base.teaching import Lessons
+from ml.base.teaching import Lessons, recogniser_weights
 from ml.config import ANALYSIS_RATE, FRAME_RATE, ModelConfig
 from ml.content import ContentEncoder, retrieve
 from ml.convnext import fast_precision
@@ -26,6 +29,7 @@ from ml.device import on_device
 from ml.discriminators import Discriminators
 from ml.enhancement import Enhancer
 from ml.losses import adversarial_loss, discriminator_loss, feature_loss, spectral_loss
+from ml.recogniser import WIDTH, Recogniser
 from ml.speaker import SpeakerEncoder
 from ml.spectral import loudness, mel_of_power, power
 
@@ -48,7 +52,7 @@ RETURNED_SHARE, RETURNED = 0.5, 0.5
 TAUGHT_SHARE = 0.7
 """How many pieces are said with the teacher's content of them; the others with the stream's encoder's, disturbed."""
 POOL_SECONDS = 14
-ADVERSARIAL, FEATURES = 0.1, 0.2
+ADVERSARIAL, FEATURES, HEARD = 0.1, 0.2, 3.0
 
 
 @dataclass(frozen=True)
@@ -168,9 +172,10 @@ class Batches:
 class DecoderTraining:
     """The decoder, its judges once they are wanted, and one step over a random batch."""
 
-    def __init__(self, batches: Batches, steps: int, judged_from: int, seed: int) -> None:
+    def __init__(self, batches: Batches, recogniser: Recogniser, steps: int, judged_from: int, seed: int) -> None:
         torch.manual_seed(seed)
-        self.batches, self.steps, self.judged_from, self.seed = batches, steps, judged_from, seed
+        self.batches, self.recogniser = batches, recogniser
+        self.steps, self.judged_from, self.seed = steps, judged_from, seed
         self.decoder, self.judges = Decoder(batches.config), Discriminators()
         self.optimiser, self.judge_optimiser = adamw(self.decoder, RATE), adamw(self.judges, RATE)
 
@@ -201,14 +206,41 @@ class DecoderTraining:
             scores, features = self.judges(made, batch.rate)
         fooling = adversarial_loss(scores)
         likeness = feature_loss([[f.detach() for f in layers] for layers in real_features], features)
-        total = spectra + ADVERSARIAL * fooling + FEATURES * likeness
+        unheard = heard_loss(self.recogniser, made, batch.target, batch.rate)
+        total = spectra + ADVERSARIAL * fooling + FEATURES * likeness + HEARD * unheard
         descend(total, self.decoder, self.optimiser, rate)
         return {
+            "unheard": unheard.detach(),
             "spectra": spectra.detach(),
             "judging": judging.detach(),
             "fooling": fooling.detach(),
             "likeness": likeness.detach(),
         }
+
+
+def heard_loss(recogniser: Recogniser, output: Tensor, target: Tensor, sample_rate: int) -> Tensor:
+    """How much else a speech recogniser hears in (B, N) than in (B, N), a scalar: one minus the mean cosine of what its
+    layers say of each frame. As in phone-fortified perceptual loss (Hsieh et al., 2021), with another recogniser.
+
+    A spectrum may be near and its phone another, or far and its phone the same.
+    """
+    with fast_precision():
+        with torch.no_grad():
+            wanted = recogniser.heard(at_analysis_rate(target, sample_rate))
+        made = recogniser.heard(at_analysis_rate(output, sample_rate))
+    shape = (*made.shape[:-1], -1, WIDTH)
+    return 1 - nn.functional.cosine_similarity(made.float().view(shape), wanted.float().view(shape), dim=-1).mean()
+
+
+def at_analysis_rate(samples: Tensor, sample_rate: int) -> Tensor:
+    """Sound (B, N) at ANALYSIS_RATE, of a `sample_rate` not below it: its spectrum above is left out.
+
+    A piece is taken for a period of an endless sound, so its edges hear each other, for a millisecond.
+    """
+    length = round(samples.shape[-1] * ANALYSIS_RATE / sample_rate)
+    spectrum = torch.fft.rfft(samples)[..., : length // 2 + 1]
+    resampled: Tensor = torch.fft.irfft(spectrum, n=length) * (length / samples.shape[-1])
+    return resampled
 
 
 def frozen_encoders(work: Path, config: ModelConfig) -> tuple[ContentEncoder, SpeakerEncoder]:
@@ -229,12 +261,17 @@ def trained_enhancer(work: Path, config: ModelConfig) -> Enhancer:
 
 
 def train_decoder(data: Path, work: Path, steps: int, judged_from: int, seed: int) -> None:
-    """Trains to `steps`, resuming `work/decoder.state`; needs content, speaker and enhancer to be trained."""
+    """Trains to `steps`, resuming `work/decoder.state`; needs content, speaker and enhancer to be trained.
+
+    Raises EngineError where the recogniser's package is not installed.
+    """
     config = ModelConfig()
     items, _ = split_corpus(data, work)
     items = cleaned(items, trained_enhancer(work, config), work)
     batches = Batches(items, config, *frozen_encoders(work, config), Lessons(data, work))
-    training = DecoderTraining(batches, steps, judged_from, seed)
+    recogniser = Recogniser().eval().requires_grad_(False)
+    recogniser.load_state_dict(recogniser_weights())
+    training = DecoderTraining(batches, recogniser, steps, judged_from, seed)
     parts: dict[str, Part] = {
         "decoder": training.decoder,
         "judges": training.judges,

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from ml import said
 from ml.audio import resample, save
+from ml.base.decoder_training import at_analysis_rate, heard_loss
 from ml.config import ANALYSIS_RATE
 from ml.recogniser import packed, unpacked
 from ml.weights import load_base
-from tests.sounds import speech
+from tests.sounds import speech, tone
 
 RATE = ANALYSIS_RATE
 HEARING = load_base().hearing
@@ -47,6 +48,21 @@ def test_what_is_said_hangs_little_on_level_and_on_when_it_is_said() -> None:
     assert likeness(content(0.1 * spoken), plain) > 0.98
     late = content(np.concatenate([np.zeros(1600, np.float32), spoken]))[10:]
     assert likeness(late, plain) > 0.95
+
+
+def test_the_base_is_taught_to_sound_like_what_was_said_at_any_rate_and_level() -> None:
+    spoken = torch.from_numpy(speech(2.0, rate=24_000))[None]
+    other = torch.from_numpy(speech(2.0, rate=24_000, seed=1))[None].requires_grad_()
+    same, apart = (heard_loss(HEARING.recogniser, one, spoken, 24_000) for one in (spoken, other))
+    assert float(same) < 1e-3 and float(heard_loss(HEARING.recogniser, 0.3 * spoken, spoken, 24_000)) < 0.1 * apart
+    apart.backward()  # type: ignore[no-untyped-call]
+    assert other.grad is not None and other.grad.isfinite().all() and other.grad.abs().max() > 0
+
+
+def test_half_of_a_spectrum_is_the_sound_at_half_of_the_rate() -> None:
+    low, high = (torch.from_numpy(tone(0.5, hz=1000.0, rate=rate))[None] for rate in (16_000, 24_000))
+    assert torch.allclose(at_analysis_rate(high, 24_000), low, atol=1e-4)
+    assert torch.allclose(at_analysis_rate(low, 16_000), low, atol=1e-6)
 
 
 @pytest.mark.parametrize("speed", [0.87, 1.15])
