@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import sqlite3
 import sys
 from datetime import timedelta
 
@@ -25,7 +26,7 @@ _BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "T
 
 def passing(error: BaseException) -> str | None:
     """Say for the user what could not be had, if it may be had later: "The storage"; None for any other fault."""
-    if isinstance(error, OperationalError | InterfaceError):
+    if isinstance(error, OperationalError | InterfaceError) and not _is_wrong_statement(error):
         return DATABASE
     if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
         return QUEUE
@@ -45,6 +46,11 @@ def passing(error: BaseException) -> str | None:
 def disk_is_full() -> bool:
     """Say whether there is no room where jobs write: then a file that cannot be read or made is nobody's fault."""
     return shutil.disk_usage(settings.DATA_DIR).free < LEAST_FREE_BYTES
+
+
+def _is_wrong_statement(error: BaseException) -> bool:
+    """Say whether SQLite means a table or column that is not there, which is a fault of ours and stays."""
+    return getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
 def _is_storage_away(error: BaseException) -> bool:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import botocore.exceptions
@@ -12,6 +15,7 @@ import pytest
 import redis.exceptions
 import torch
 from django.db import IntegrityError, OperationalError
+from django.db.utils import DatabaseErrorWrapper
 from django.utils import timezone
 
 from apps.jobs import faults, services
@@ -53,6 +57,19 @@ def answer(status: int, code: str) -> botocore.exceptions.ClientError:
 )
 def test_only_faults_that_may_pass_are_worth_another_try(error: BaseException, what: str | None) -> None:
     assert faults.passing(error) == what
+
+
+def test_a_table_that_is_not_there_does_not_come_back_but_a_lock_passes(tmp_path: Path) -> None:
+    path = tmp_path / "one.sqlite3"
+    first, second = (sqlite3.connect(path, timeout=0) for _ in range(2))
+    first.execute("BEGIN EXCLUSIVE")
+    django = SimpleNamespace(Database=sqlite3, errors_occurred=False)  # what it knows of a connection
+    found = []
+    for connection, statement in ((first, "SELECT * FROM nowhere"), (second, "CREATE TABLE somewhere (id)")):
+        with pytest.raises(OperationalError) as raised, DatabaseErrorWrapper(django):
+            connection.execute(statement)
+        found.append(faults.passing(raised.value))
+    assert found == [None, "The database"]
 
 
 def test_a_fault_counts_for_what_it_was_raised_from() -> None:
