@@ -99,6 +99,9 @@ def test_a_database_that_crashes_is_missed_at_once_and_works_again(
     database.crash()
     try:
         assert seconds_until(site, "database", ok=False) < SOON
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{site.url}/invitations/unknown/", timeout=20)
+        assert (refused.value.code, refused.value.headers["Retry-After"]) == (503, "30")
         time.sleep(AWAY)  # long enough for tries with growing pauses to lie far apart
     finally:
         database.start()
