@@ -36,10 +36,15 @@ ALONE = ("api/sdk", "browser", "faults", "jobs/test_resident.py", "jobs/test_wor
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that are to run one after the other, with nothing beside them."""
+    """Mark the tests that are to run one after the other, with nothing beside them; put files with slow ones first.
+
+    Where files run side by side one that takes minutes would otherwise begin last, with nothing left to run beside it.
+    """
     for item in items:
         if any(item.path.is_relative_to(TESTS / name) for name in ALONE):
             item.add_marker("alone")
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_report_header() -> str:
