@@ -42,7 +42,7 @@ STAGES = (
     ("pitch, of the source and of the result", "f0/__init__.py", "extract"),
     ("enhancer", "enhancement.py", "enhanced"),
     ("recogniser and bridge", "recogniser.py", "encode"),
-    ("retrieval", "content.py", "retrieve"),
+    ("retrieval", "retrieval.py", "lend"),
     ("decoder", "decoder.py", "forward"),
     ("synthesis", "decoder.py", "synthesise"),
     ("speaker encoder, to measure the result", "speaker.py", "embed"),

@@ -38,6 +38,7 @@ from ml.errors import AudioError
 from ml.losses import adversarial_loss, feature_loss, spectral_loss
 from ml.parallel import alone, in_order, side_by_side
 from ml.rehearsal import Rehearsal
+from ml.retrieval import QUIET_DB
 from ml.weights import Base
 
 ADVERSARIAL, FEATURES = 0.1, 0.2
@@ -46,7 +47,6 @@ JUDGED = 3  # clips of a part whose middle halves the discriminators see: more c
 HELD_OUT_SHARE, HELD_OUT_SECONDS = 0.1, 8.0
 SHORTEST_CLIP = 0.25  # seconds; where memory is short clips become no shorter
 POOL_FRAMES = 30_000
-POOL_RANGE_DB = 40.0
 LENDERS = 4
 LENDERS_SECONDS = 600.0  # with more speech than this each take borrows from one lender only: memory, and no need
 _STEP_BYTES, _SAMPLE_BYTES = 500_000_000, 1000  # a step's peak, whatever its batch, and for each sample in it; measured
@@ -331,7 +331,7 @@ class Adaptation(Lesson):
             self.base.config,
         )
         tensors = {f"decoder.{name}": value for name, value in decoder.state_dict().items()}
-        voicefile.write(out, "native", tensors | {"pool": self._pool()}, self.traits, {"base": self.base.version})
+        voicefile.write(out, "native", tensors | self._pool(), self.traits, {"base": self.base.version})
 
     def _said(self) -> list[Said]:
         """The beginnings of takes from first to last, as many seconds in all as the voice's colour is measured on."""
@@ -344,14 +344,12 @@ class Adaptation(Lesson):
             found.append(Said(content, f0, level, _span(self.targets[index], 0, frames * hop)))
         return found
 
-    def _pool(self) -> Tensor:
-        """Content of the takes as they are, without their pauses, thinned out evenly to `POOL_FRAMES`."""
-        loud = self.traits.level_db - POOL_RANGE_DB
-        kept = [
-            copies[0].float()[on_device(level > loud)]
-            for copies, level in zip(self.copies, self.data.loudness, strict=True)
-        ]
-        return thinned(torch.cat(kept), POOL_FRAMES)
+    def _pool(self) -> dict[str, Tensor]:
+        """Content of the takes as they are and its level, without pauses, thinned out evenly to `POOL_FRAMES`."""
+        content = torch.cat([copies[0].float() for copies in self.copies])
+        levels = on_device(np.concatenate(self.data.loudness)) - self.traits.level_db
+        spoken = levels > QUIET_DB
+        return {"pool": thinned(content[spoken], POOL_FRAMES), "levels": thinned(levels[spoken], POOL_FRAMES)}
 
 
 def _frames(seconds: float) -> int:

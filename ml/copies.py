@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ml.audio import Samples, resample
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE
-from ml.content import retrieve
 from ml.device import on_device
+from ml.retrieval import retrieve
 from ml.weights import Base
 
 _SPEEDS = (0.87, 1.15)

@@ -22,7 +22,7 @@ from ml.base.sampling import Piece, colour, cut, probabilities, split_corpus, st
 from ml.base.speaker_training import group
 from ml.base.teaching import Lessons, recogniser_weights
 from ml.config import ANALYSIS_RATE, FRAME_RATE, ModelConfig
-from ml.content import ContentEncoder, retrieve
+from ml.content import ContentEncoder
 from ml.convnext import fast_precision
 from ml.decoder import Decoder, synthesise
 from ml.device import on_device
@@ -30,6 +30,7 @@ from ml.discriminators import Discriminators
 from ml.enhancement import Enhancer
 from ml.losses import adversarial_loss, discriminator_loss, feature_loss, spectral_loss
 from ml.recogniser import WIDTH, Recogniser
+from ml.retrieval import retrieve
 from ml.speaker import SpeakerEncoder
 from ml.spectral import loudness, mel_of_power, power
 

@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ml import checkpoint, voicefile
 from ml.adaptation import Adaptation
 from ml.config import ANALYSIS_HOP, ANALYSIS_RATE, FRAME_RATE
-from ml.content import retrieve, speaker_mean
 from ml.converters.base import INSTANT, Converter, Lesson, Piece, Report, Samples, TrainOptions, Voice, VoiceTraits
 from ml.converters.native_stream import NativeStream
 from ml.converters.streaming import StreamOptions, VoiceStream
@@ -25,6 +23,7 @@ from ml.device import on_device, to_array
 from ml.enhancement import enhanced
 from ml.errors import WeightsError
 from ml.noise import placed
+from ml.retrieval import Pool, speaker_mean
 from ml.weights import CARD, FOLDER, Base, load_base
 
 
@@ -50,7 +49,8 @@ class NativeConverter(Converter):
     def warm(self) -> None:
         """See `Converter.warm`."""
         traits = VoiceTraits(150.0, 100.0, 200.0, -30.0, 8000.0, 1.0, [0.0] * self.base.config.speaker.dimensions)
-        voice = NativeVoice(self.base, self.base.decoder, torch.zeros(8, self.base.config.content.dimensions), traits)
+        pool = Pool(torch.zeros(8, self.base.config.content.dimensions), torch.zeros(8))
+        voice = NativeVoice(self.base, self.base.decoder, pool, traits)
         silence = np.zeros(ANALYSIS_RATE, np.float32)
         f0 = np.full(1 + len(silence) // ANALYSIS_HOP, 150.0, np.float32)
         said, level = voice.said(silence), np.full_like(f0, -50.0)
@@ -84,20 +84,23 @@ class NativeConverter(Converter):
         tensors, traits, metadata = voicefile.read(path, self.name)
         if metadata.get("base") != self.base.version:
             raise WeightsError("This voice was trained with another version of the base model; train it again.")
-        pool = tensors.pop("pool", None)
-        if pool is None or pool.ndim != 2 or pool.shape[1] != self.base.config.content.dimensions:
+        if "levels" not in tensors:
+            raise WeightsError("This voice was made before voices knew how loud their sounds are; train it again.")
+        content, levels = tensors.pop("pool", None), tensors.pop("levels")
+        if content is None or content.shape != (len(levels), self.base.config.content.dimensions):
             raise WeightsError("The voice file is damaged: its retrieval pool is missing.")
         decoder = Decoder(self.base.config)
         checkpoint.fill(decoder, tensors, "decoder.")
-        return NativeVoice(self.base, decoder.eval().requires_grad_(False), on_device(pool), traits)
+        return NativeVoice(
+            self.base, decoder.eval().requires_grad_(False), Pool(on_device(content), on_device(levels)), traits
+        )
 
 
 class NativeVoice(Voice):
     """A native voice file, opened: its decoder and retrieval pool beside the base's networks."""
 
-    def __init__(self, base: Base, decoder: Decoder, pool: Tensor, traits: VoiceTraits) -> None:
+    def __init__(self, base: Base, decoder: Decoder, pool: Pool, traits: VoiceTraits) -> None:
         self.base, self.decoder, self.pool, self.traits = base, decoder, pool, traits
-        self.pool_mean = pool.mean(0)
         self.speaker = torch.tensor(traits.embedding)[None]
 
     @torch.inference_mode()
@@ -108,21 +111,20 @@ class NativeVoice(Voice):
     @torch.inference_mode()
     def mean(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Voice.mean`."""
-        return to_array(speaker_mean(on_device(rows).mean(0), len(rows), self.pool_mean))
+        return to_array(speaker_mean(on_device(rows).mean(0), len(rows), self.pool.mean))
 
     @torch.inference_mode()
     def render(self, piece: Piece) -> Samples:
         """See `Voice.render`."""
         f0 = on_device(piece.f0)[None]
         frames, hop, config = f0.shape[1], piece.sample_rate // FRAME_RATE, self.base.config
-        ratio = piece.retrieval * torch.where(f0[0] > 0, 1.0, 1.0 - piece.protection)[:, None]
-        content = retrieve(
-            on_device(piece.said), self.pool, ratio, piece.neighbours, (on_device(piece.mean), self.pool_mean)
-        )[None]
-        level = on_device(piece.loudness)[None]
+        ratio = piece.retrieval * torch.where(f0[0] > 0, 1.0, 1.0 - piece.protection)
+        said, level = on_device(piece.said), on_device(piece.loudness) - self.traits.level_db
+        content, level = self.pool.lend(said, level, ratio, piece.neighbours, on_device(piece.mean))
+        loudness = (level + self.traits.level_db)[None]
         noise = placed(piece.seed, 0, piece.start, frames, self.decoder.noise_channels)[None]
         with fast_precision():
-            gains = self.decoder(content, f0, level, self.speaker, noise)
+            gains = self.decoder(content[None], f0, loudness, self.speaker, noise)
         bandwidth = self.traits.bandwidth_hz
         made = synthesise(
             shift_formants(sharpened(gains, config, bandwidth), piece.formant, config, bandwidth),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ml.catalog import PRESETS
 from ml.config import ANALYSIS_HOP, FRAME_RATE, ModelConfig
-from ml.content import NEIGHBOURHOOD, ContentEncoder, retrieve, speaker_mean, with_edges, without
+from ml.content import ContentEncoder
 from ml.converters.base import VoiceTraits
 from ml.converters.streaming import (
     HOP_FRAMES,
@@ -25,6 +25,7 @@ from ml.decoder import Decoder, sharpened
 from ml.device import on_device
 from ml.fused import Linear
 from ml.rendering import LOUD_DB
+from ml.retrieval import NEIGHBOURHOOD, Pool, speaker_mean, with_edges, without
 from ml.spectral import mel_of_power, power_at
 from ml.stream_networks import ContentStream, DecoderStream
 from ml.stream_synthesis import LEAD_FRAMES, SynthesisStream
@@ -41,18 +42,17 @@ class NativeStream(VoiceStream):
         config: ModelConfig,
         encoder: ContentEncoder,
         decoder: Decoder,
-        pool: Tensor,
+        pool: Pool,
         traits: VoiceTraits,
         sample_rate: int,
         options: StreamOptions,
     ) -> None:
         self._config, self._pool, self._bandwidth_hz = config, pool, traits.bandwidth_hz
         self._retrieval, self._neighbours = options.retrieval, PRESETS[options.preset].load().neighbours
-        self._pool_mean = pool.mean(0)
-        rows = with_edges(without(pool, self._pool_mean))
+        rows = with_edges(without(pool.content, pool.mean))
         self._likeness = Linear(rows, torch.zeros(len(rows)), WINDOW_FRAMES + 2 * NEIGHBOURHOOD, torch.float32)
         self._level_db = traits.level_db
-        self._sum, self._count = torch.zeros_like(pool[0]), 0
+        self._sum, self._count = torch.zeros_like(pool.mean), 0
         self._content = ContentStream(encoder, HOP_FRAMES, WINDOW_FRAMES)
         self._decoder = DecoderStream(decoder, torch.tensor(traits.embedding)[None], HOP_FRAMES, WINDOW_FRAMES)
         self._synthesis = SynthesisStream(sample_rate, HOP_FRAMES, config, traits.bandwidth_hz, 2 * options.seed)
@@ -85,10 +85,10 @@ class NativeStream(VoiceStream):
 
     def _features(self, window: Window, content: Tensor) -> Tensor:
         self._hear(content[:HOP_FRAMES], window.loudness[:HOP_FRAMES] + window.gain_db)
-        means = speaker_mean(self._sum / max(1, self._count), self._count, self._pool_mean), self._pool_mean
-        near = retrieve(content, self._pool, self._retrieval, self._neighbours, means, self._likeness)
-        f0, level = on_device(window.f0), on_device(window.loudness + window.gain_db)
-        return self._features_of(near, f0, level, self._next_noise())
+        mean = speaker_mean(self._sum / max(1, self._count), self._count, self._pool.mean)
+        level = on_device(window.loudness + np.float32(window.gain_db - self._level_db))
+        near, level = self._pool.lend(content, level, self._retrieval, self._neighbours, mean, self._likeness)
+        return self._features_of(near, on_device(window.f0), level + self._level_db, self._next_noise())
 
     def _hear(self, content: Tensor, level: NDArray[np.float32]) -> None:
         """Takes new frames into the source's mean, those that are loud, as in a file; it is of the last half minute."""

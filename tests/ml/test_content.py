@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ml.config import ModelConfig
-from ml.content import ContentEncoder, retrieve, speaker_mean
+from ml.content import ContentEncoder
 from ml.convnext import ConvNeXtBlock, DepthwiseConv
 from ml.speaker import SpeakerEncoder, centroid, similarity
 
@@ -37,64 +37,6 @@ def test_a_piece_with_its_context_gives_the_same_content_as_the_whole() -> None:
     with torch.no_grad():
         whole, piece = encoder(mel), encoder(mel[:, 150 - edge : 250 + edge])
     assert torch.allclose(piece[:, edge:-edge], whole[:, 150:250], atol=1e-4)
-
-
-def test_retrieval_moves_content_to_the_pool_by_its_ratio() -> None:
-    torch.manual_seed(0)
-    normal = torch.nn.functional.layer_norm
-    pool = normal(torch.randn(500, 64), (64,))
-    z = normal(torch.cat([pool[50:450]] * 3) + 1.5 * torch.randn(1200, 64), (64,))
-    assert torch.equal(retrieve(z, pool, 0.0), z)
-    near = [(retrieve(z, pool, ratio) @ pool.T).max(-1).values.mean() for ratio in (0.0, 0.3, 0.6)]
-    assert near[0] < near[1] < near[2]
-    assert torch.allclose(retrieve(pool, pool, 1.0, neighbours=1), pool, atol=1e-5)
-    assert retrieve(z, pool[:2], 0.5).shape == z.shape
-
-
-def test_a_speakers_mean_does_not_say_what_is_near() -> None:
-    torch.manual_seed(0)
-    normal = torch.nn.functional.layer_norm
-    phones, other = torch.randn(400, 64), 1.5 * torch.randn(64)
-    pool, z = normal(phones, (64,)), normal(phones[100:300] + other, (64,))
-    means = z.mean(0), pool.mean(0)
-
-    def right(found: torch.Tensor) -> float:
-        return float(((found @ pool.T).argmax(-1) == torch.arange(100, 300)).float().mean())
-
-    # By what is left without the means each frame finds its own; so it does not without them.
-    assert right(retrieve(z, pool, 1.0, neighbours=1, means=means)) > 0.99
-    flat = z.mean(0).expand(200, -1)
-    assert right(retrieve(flat + 0.3 * (z - flat), pool, 1.0, neighbours=1, means=(z.mean(0), means[1]))) > 0.99
-    assert right(retrieve(flat + 0.3 * (z - flat), pool, 1.0, neighbours=1)) < 0.99
-    # The content itself goes to the voice's mean too, by the ratio.
-    moved = [float((retrieve(z, pool, ratio, means=means).mean(0) - means[1]).norm()) for ratio in (0.01, 0.5)]
-    assert moved[1] < 0.5 * moved[0]
-    assert torch.equal(retrieve(z, pool, 0.0, means=means), z)
-
-
-def test_what_is_one_sound_says_nothing_of_its_speaker() -> None:
-    torch.manual_seed(0)
-    normal = torch.nn.functional.layer_norm
-    own, spoken = normal(torch.randn(400, 64) + 0.5, (64,)).mean(0), normal(torch.randn(400, 64) - 1.0, (64,))
-    held = spoken[:1].expand(400, -1)
-    away = [float((speaker_mean(z.mean(0), len(z), own) - own).norm()) for z in (spoken, held, spoken[:5])]
-    assert away[0] > 0.8 * float((spoken.mean(0) - own).norm())
-    assert away[1] < 1e-3
-    assert away[2] < 0.4 * float((spoken[:5].mean(0) - own).norm())
-    assert torch.equal(speaker_mean(torch.zeros(64), 0, own), own)
-
-
-def test_what_is_near_is_said_by_the_frames_around_too() -> None:
-    torch.manual_seed(0)
-    normal = torch.nn.functional.layer_norm
-    before, after, frame, other = normal(torch.randn(4, 64), (64,))
-    nearly = normal(frame + 0.1 * torch.randn(64), (64,))
-    # The same frame among strangers, and nearly the same one among its own neighbours.
-    pool = torch.stack([other, other, frame, other, other, before, before, nearly, after, after])
-    z = torch.stack([before, before, frame, after, after])
-    assert torch.allclose(retrieve(z, pool, 1.0, neighbours=1)[2], nearly, atol=1e-5)
-    pieces = torch.cat([retrieve(torch.randn(3, 64), pool, 1.0), retrieve(torch.randn(1300, 64), pool, 1.0)])
-    assert torch.isfinite(pieces).all()
 
 
 @pytest.mark.parametrize("dilation", [1, 3])
