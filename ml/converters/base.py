@@ -77,8 +77,9 @@ class ConvertOptions:
     """How a source is converted.
 
     `pitch`: semitones up (+) or down (-), -24..24, or "auto": to the voice's range. `retrieval`: 0..1, how far the
-    content moves to the nearest sounds of the voice's own recordings. `denoise`: 0..1, how much of its
-    noise and room is taken out of the source before its pitch, level and loudness are found.
+    content moves to the nearest sounds of the voice's own recordings, and, a little less, its loudness to theirs.
+    `denoise`: 0..1, how much of its noise and room is taken out of the source before its pitch, level and loudness are
+    found.
 
     `formant`: semitones, -12..12, by which the spectral envelope moves while the pitch stays. `protection`: 0..1, how
     much of their own unvoiced frames (consonants, breath) keep: retrieval moves their content by `1 - protection` of

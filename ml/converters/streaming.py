@@ -24,7 +24,8 @@ class StreamOptions:
     """How a stream is converted.
 
     `pitch`: semitones up (+) or down (-), -24..24, or "auto": to the voice's range, by the running median of what was
-    heard. `retrieval`: 0..1, how far the content moves to the nearest sounds of the voice's own recordings.
+    heard. `retrieval`: 0..1, how far the content moves to the nearest sounds of the voice's own recordings, and its
+    loudness to theirs.
     """
 
     pitch: float | Literal["auto"] = "auto"
