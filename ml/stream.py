@@ -122,24 +122,26 @@ class Stream:
 
     def _heard_out(self, hops: list[Samples]) -> Samples:
         """Listens to the next samples, hop by hop, and returns what they complete of the result, at `rate`."""
-        windows, gains = [], []
+        heard, windows, gains = [], [], []
         for samples in hops:
             self._heard = np.concatenate([self._heard, self._into(samples)])[-HEARD_SAMPLES:]
-            windows.append(self._window())
+            heard.append(self._heard)
+        for sound, track in zip(heard, f0.extract_all(heard), strict=True):
+            windows.append(self._window(sound, track.f0))
             begin = PAST_FRAMES * self._step - self._voice.delay
             part = slice(begin, begin + HOP_FRAMES * self._step)
-            gains.append(gate(frame_levels(self._heard, ANALYSIS_RATE), self._step, part))
-        sound = self._voice.render(windows) * np.concatenate(gains)
-        ready = _soft(self._rumble(sound).astype(np.float32))
+            gains.append(gate(frame_levels(sound, ANALYSIS_RATE), self._step, part))
+        made = self._voice.render(windows) * np.concatenate(gains)
+        ready = _soft(self._rumble(made).astype(np.float32))
         skipped = min(self._skip, len(ready))
         self._skip -= skipped
         return self._out(ready[skipped:])
 
-    def _window(self) -> Window:
-        """What the voice hears of this hop. Pitch that was settled stays; what comes after it is found anew."""
-        near = self._heard[(PAST_FRAMES - MARGIN_FRAMES) * ANALYSIS_HOP :]
+    def _window(self, heard: Samples, track: Samples) -> Window:
+        """What the voice hears of a hop, of what was `heard` by then and its pitch; what was settled of that stays."""
+        near = heard[(PAST_FRAMES - MARGIN_FRAMES) * ANALYSIS_HOP :]
         loud = to_array(loudness_at(on_device(near), MARGIN_FRAMES * ANALYSIS_HOP, WINDOW_FRAMES))
-        found = f0.extract(self._heard, ANALYSIS_RATE).f0[PAST_FRAMES : PAST_FRAMES + WINDOW_FRAMES]
+        found = track[PAST_FRAMES : PAST_FRAMES + WINDOW_FRAMES]
         fresh = slice(SETTLED_FRAMES, SETTLED_FRAMES + HOP_FRAMES)
         self._steering.hear(found[fresh], loud[fresh])
         kept = self._track[HOP_FRAMES : HOP_FRAMES + SETTLED_FRAMES]

@@ -6,6 +6,7 @@ in Hz, and returns an `F0Track` of 1 + N // 160 frames. `extract` brings any sou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,8 @@ RATE = 16_000
 HOP = RATE // FRAMES_PER_SECOND
 LOWEST_HZ, HIGHEST_HZ = 50.0, 1900.0
 """What all methods can hear: SwiftF0 begins at 47 Hz, FCPE ends at 1975 Hz."""
+HIGHEST_SUNG_HZ = 1100.0
+"""As high as is looked for where nobody says otherwise: above are whistles, and harmonics taken for voices."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def extract(
     sample_rate: int,
     method: str = "swift",
     minimum_hz: float = LOWEST_HZ,
-    maximum_hz: float = 1100.0,
+    maximum_hz: float = HIGHEST_SUNG_HZ,
 ) -> F0Track:
     """Pitch of mono `samples`; frame t is centred at t * 10 ms, T = 1 + samples // (sample_rate / 100).
 
@@ -55,7 +58,24 @@ def extract(
     # Resampling rounds the length, which may be a frame more or less.
     length = min(max(len(samples), (frames - 1) * HOP, 1), frames * HOP - 1)
     samples = samples[:length] if len(samples) >= length else np.pad(samples, (0, length - len(samples)))
-    track: F0Track = find(samples, minimum_hz, maximum_hz)
+    return _bounded(find(samples, minimum_hz, maximum_hz), minimum_hz, maximum_hz)
+
+
+def extract_all(sounds: Sequence[NDArray[np.float32]]) -> list[F0Track]:
+    """What `extract` finds in each of some short `sounds` (N,) of one length at 16 kHz, by the default method, to the
+    bit, in less time."""
+    from ml.f0.swift import swift_of_all
+
+    frames = 1 + len(sounds[0]) // HOP
+    nothing = F0Track(np.zeros(frames, np.float32), np.zeros(frames, np.float32))
+    length = min(max(len(sounds[0]), 1), frames * HOP - 1)
+    some = [np.any(samples) for samples in sounds]
+    heard = [samples[:length] for samples, sounding in zip(sounds, some, strict=True) if sounding]
+    found = iter(swift_of_all(heard, LOWEST_HZ, HIGHEST_SUNG_HZ) if heard else [])
+    return [_bounded(next(found), LOWEST_HZ, HIGHEST_SUNG_HZ) if sounding else nothing for sounding in some]
+
+
+def _bounded(track: F0Track, minimum_hz: float, maximum_hz: float) -> F0Track:
     inside = (track.f0 >= minimum_hz) & (track.f0 <= maximum_hz)
     return F0Track(np.where(inside, track.f0, 0).astype(np.float32), track.confidence.astype(np.float32))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -37,8 +38,36 @@ def swift(samples: NDArray[np.float32], minimum_hz: float, maximum_hz: float) ->
     The network calls breathy and soft frames unvoiced (a fifth of those that FCPE hears as voiced, on read speech), so
     a frame that it doubts is voiced too when the signal repeats itself there at the pitch that is to be expected.
     """
+    return _with_breath(samples, listen(samples, minimum_hz, maximum_hz))
+
+
+def swift_of_all(sounds: Sequence[NDArray[np.float32]], minimum_hz: float, maximum_hz: float) -> list[F0Track]:
+    """`swift` of each of some short sounds of one length, the same to the bit.
+
+    They go through the network together, in three quarters of the time, where that gives the same on this processor.
+    """
+    rows = np.stack(sounds)
+    if len(rows) == 1 or not 2 * _HOP <= rows.shape[1] <= _PIECE * _HOP or not _even(rows.shape):
+        return [swift(samples, minimum_hz, maximum_hz) for samples in sounds]
+    with torch.inference_mode():
+        scores, confidence = (to_array(found) for found in _network()(on_device(rows)))
+    heard = (_chosen(*one, minimum_hz, maximum_hz) for one in zip(rows, scores, confidence, strict=True))
+    return [_with_breath(samples, found) for samples, found in zip(rows, heard, strict=True)]
+
+
+@lru_cache(maxsize=8)
+def _even(shape: tuple[int, int]) -> bool:
+    """Says whether sounds (B, N) give together what each gives alone, to the bit, on this processor."""
+    noise = on_device(np.random.default_rng(0).standard_normal(shape).astype(np.float32) / 8)
+    with torch.inference_mode():
+        together, alone = _network()(noise), [_network()(row[None]) for row in noise]
+    joined = (torch.cat(parts) for parts in zip(*alone, strict=True))
+    return all(torch.equal(found, expected) for found, expected in zip(together, joined, strict=True))
+
+
+def _with_breath(samples: NDArray[np.float32], found: F0Track) -> F0Track:
+    """What the network `found` in frames of 16 ms, at 100 frames a second, and the breathy ones; see `swift`."""
     frames = 1 + len(samples) // HOP
-    found = listen(samples, minimum_hz, maximum_hz)
     own_times, times = np.arange(len(found.f0)) * (_HOP / 16_000), np.arange(frames) / FRAMES_PER_SECOND
     confidence = np.interp(times, own_times, found.confidence)
     sure = found.confidence >= VOICED_CONFIDENCE
@@ -61,18 +90,31 @@ def listen(samples: NDArray[np.float32], minimum_hz: float, maximum_hz: float) -
     """
     sound = samples if len(samples) >= _HOP else np.pad(samples, (0, _HOP - len(samples)))
     frames = len(sound) // _HOP
-    allowed = (np.log(minimum_hz) <= _log_hz()) & (np.log(maximum_hz) >= _log_hz())
-    pitches, confidences = [], []
+    parts = []
     for start in range(0, frames, _PIECE):
         end, first = min(start + _PIECE, frames), max(0, start - _BEFORE)
         piece = on_device(sound[first * _HOP : (end + _AFTER) * _HOP if end < frames else len(sound)])
         with torch.inference_mode():
-            scores, confidence = (to_array(found)[start - first : end - first] for found in _network()(piece))
-        pitches.append(_pitch(np.where(allowed, scores, -np.inf)))
-        confidences.append(confidence * allowed[scores.argmax(1)])
+            score, confidence = (to_array(found)[0, start - first : end - first] for found in _network()(piece[None]))
+        parts.append(_chosen(sound[start * _HOP : end * _HOP], score, confidence, minimum_hz, maximum_hz))
+    return F0Track(np.concatenate([part.f0 for part in parts]), np.concatenate([part.confidence for part in parts]))
+
+
+def _chosen(
+    sound: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    confidence: NDArray[np.float32],
+    minimum_hz: float,
+    maximum_hz: float,
+) -> F0Track:
+    """The pitch of each frame by its `scores` (T, 95) within the bounds; see `listen`."""
+    frames = len(scores)
+    allowed = (np.log(minimum_hz) <= _log_hz()) & (np.log(maximum_hz) >= _log_hz())
+    confidence = confidence * allowed[scores.argmax(1)]
     peaks = np.abs(sound[: frames * _HOP]).reshape(frames, _HOP).max(axis=1)
-    confidence = np.where(peaks < _SILENCE_PEAK, 0.0, np.concatenate(confidences))
-    return F0Track(np.concatenate(pitches), confidence)
+    confidence = np.where(peaks < _SILENCE_PEAK, 0.0, confidence)
+    pitch = _pitch(np.where(allowed, scores, -np.inf))
+    return F0Track(pitch.astype(np.float32), confidence.astype(np.float32))
 
 
 def _near(voiced: NDArray[np.bool_], frames: int) -> NDArray[np.bool_]:
@@ -93,7 +135,7 @@ def _pitch(scores: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 class SwiftF0Network(nn.Module):
-    """Sound (N,) at 16 kHz, N >= 256 -> scores of 95 pitches (T, 95) and confidence (T,), T = N // 256."""
+    """Sound (B, N) at 16 kHz, N >= 256 -> scores of 95 pitches (B, T, 95), confidence (B, T), T = N // 256."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,9 +155,9 @@ class SwiftF0Network(nn.Module):
         return ["enter", *blocks, "narrow", "voice", "score", "mix", "decide"]
 
     def forward(self, sound: Tensor) -> tuple[Tensor, Tensor]:
-        spectrograms = torch.stack([self._spectrogram(sound, index) for index in range(len(_WINDOWS))])
+        spectrograms = torch.stack([self._spectrogram(sound, index) for index in range(len(_WINDOWS))], dim=1)
         # Channels last: a quarter quicker here.
-        x = spectrograms[None].contiguous(memory_format=torch.channels_last)
+        x = spectrograms.contiguous(memory_format=torch.channels_last)
         if fused.there(x):
             enter, narrow = self._packed
             # The last band scored has one more after it, and the row that is scored there is left out.
@@ -123,16 +165,21 @@ class SwiftF0Network(nn.Module):
         else:
             x = self.blocks_of(torch.relu(self.enter(x)))
             x = torch.relu(self.narrow(nn.functional.pad(x[:, :, :_SCORED_BANDS], (1, 1, 1, 0))))
-        heard = torch.cat([self.voice(x).amax(2), spectrograms.mean((0, 1))[None, None]], dim=1)
-        confidence = torch.sigmoid(self.decide(torch.relu(self.mix(heard))))[0, 0]
-        return self.score(x)[0, 0].T, confidence
+        # Row by row: sums over two together are rounded otherwise.
+        rows = zip(torch.split(x, 1), torch.split(spectrograms, 1), strict=True)
+        confidence = torch.cat([self._confidence(*row) for row in rows])
+        return self.score(x)[:, 0].mT, confidence
+
+    def _confidence(self, x: Tensor, spectrograms: Tensor) -> Tensor:
+        heard = torch.cat([self.voice(x).amax(2), spectrograms.mean((1, 2))[:, None]], dim=1)
+        return torch.sigmoid(self.decide(torch.relu(self.mix(heard))))[:, 0]
 
     @cached_property
     def _packed(self) -> tuple[fused.Conv2d, fused.Conv2d]:
         return fused.Conv2d(self.enter, "relu"), fused.Conv2d(self.narrow, "relu", (1, 1))
 
     def blocks_of(self, x: Tensor, wanted: int = _BANDS) -> Tensor:
-        """All residual blocks, (1, channels, bands, T) -> the first `wanted` bands, which may be in its place."""
+        """All residual blocks, (B, channels, bands, T) -> the first `wanted` bands, which may be in its place."""
         *others, last = self.blocks
         for block in others:
             x = block(x)
@@ -142,15 +189,17 @@ class SwiftF0Network(nn.Module):
         return scored
 
     def _spectrogram(self, sound: Tensor, index: int) -> Tensor:
-        """Log magnitudes (bands, T), windows centred at every 256th sample."""
-        size = _WINDOWS[index]
-        frames = nn.functional.pad(sound, (size // 2, size // 2)).unfold(0, size, _HOP)[: len(sound) // _HOP]
+        """Log magnitudes (B, bands, T), windows centred at every 256th sample."""
+        size, count = _WINDOWS[index], sound.shape[1] // _HOP
+        frames = nn.functional.pad(sound, (size // 2, size // 2)).unfold(1, size, _HOP)[:, :count]
         spectrum = torch.fft.rfft(frames * self.windows[index])
         if fused.there(sound):
             # numpy is quicker with magnitudes, and of 64 entries of the filters 63 are zero.
-            found = torch.from_numpy(self._banks[index] @ np.ascontiguousarray(np.abs(spectrum.numpy()).T))
+            magnitudes = np.abs(spectrum.numpy()).reshape(-1, size // 2 + 1)
+            found = torch.from_numpy(self._banks[index] @ np.ascontiguousarray(magnitudes.T))
+            found = found.view(_BANDS, len(sound), count).transpose(0, 1)
         else:
-            found = ((spectrum.real.square() + spectrum.imag.square()).sqrt() @ self.filters[index]).T
+            found = ((spectrum.real.square() + spectrum.imag.square()).sqrt() @ self.filters[index]).mT
         return torch.log(found + 1e-8)
 
     @cached_property

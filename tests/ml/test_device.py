@@ -61,8 +61,8 @@ scores, features = base.discriminators(made, 24_000)
 assert all(one.grad is not None and one.grad.device.type == "meta" for one in base.decoder.parameters())
 gains = base.enhancer(enhancement.power(samples[None], 512, 512), torch.tensor([0.1]))
 assert enhancement.masked(torch.zeros(1, 48_000), gains, 24_000).device.type == "meta"
-scores, confidence = SwiftF0Network()(samples)
-assert scores.shape == (125, 95) and confidence.shape == (125,)
+scores, confidence = SwiftF0Network()(samples[None])
+assert scores.shape == (1, 125, 95) and confidence.shape == (1, 125)
 assert {one.content.device.type for one in base.lenders} == {"meta"}
 traits = VoiceTraits(150.0, 100.0, 200.0, -30.0, 8000.0, 1.0, [0.0] * 192)
 rehearsal = Rehearsal(base, traits, 1)

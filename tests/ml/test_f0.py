@@ -168,3 +168,13 @@ def test_swift_hears_what_its_authors_package_hears(length: int) -> None:
 def test_an_unknown_method_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         f0.extract(np.zeros(100, np.float32), RATE, "guess")
+
+
+@pytest.mark.parametrize("length", [1, 300, 4200, 16_000])
+def test_sounds_heard_together_have_the_pitch_that_each_has_alone(length: int) -> None:
+    sound = speech(3.0, rate=RATE)
+    sounds = [sound[start : start + length] for start in (2000, 2800, 20_000)] + [np.zeros(length, np.float32)]
+    for some in (sounds, sounds[1:], sounds[:1], sounds[3:]):
+        for samples, found in zip(some, f0.extract_all(some), strict=True):
+            alone = f0.extract(samples, RATE)
+            assert np.array_equal(found.f0, alone.f0) and np.array_equal(found.confidence, alone.confidence)

@@ -89,7 +89,7 @@ def test_swift_is_the_same_with_and_without_a_gradient(seconds: float) -> None:
     network = SwiftF0Network()
     for bank in network.filters:
         nn.init.uniform_(bank, 0.0, 0.01)
-    sound = torch.from_numpy(speech(seconds, rate=16_000))
+    sound = torch.from_numpy(speech(seconds, rate=16_000))[None]
     expected = network(sound)
     with torch.inference_mode():
         network.requires_grad_(False)
