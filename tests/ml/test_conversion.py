@@ -10,6 +10,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
+from ml import checkpoint
 from ml.audio import frame_levels
 from ml.catalog import CONVERTERS
 from ml.decode import decode
@@ -173,6 +174,19 @@ def test_an_option_out_of_range_is_refused_with_a_sentence(made: Made, tmp_path:
     source = write_speech(tmp_path / "source.wav", 1.0)
     with pytest.raises(EngineError, match=r"must be|unknown"):
         made.engine.convert(made.voice, source, tmp_path / "out.wav", options=options)
+
+
+def test_a_native_voice_without_its_levels_is_to_be_trained_again(made: Made, tmp_path: Path) -> None:
+    if made.engine._entry is not CONVERTERS["native"]:
+        pytest.skip("of native voices alone")
+    tensors, metadata = checkpoint.load(made.voice)
+    older = {name: value for name, value in tensors.items() if name != "levels"}
+    checkpoint.save(tmp_path / "older.voice", older, metadata)
+    checkpoint.save(tmp_path / "bad.voice", tensors | {"levels": tensors["levels"][:-1]}, metadata)
+    source = write_speech(tmp_path / "source.wav", 1.0)
+    for name, sentence in (("older", "train it again"), ("bad", "pool is missing")):
+        with pytest.raises(WeightsError, match=sentence):
+            made.engine.convert(tmp_path / f"{name}.voice", source, tmp_path / "out.wav")
 
 
 def test_a_damaged_or_foreign_voice_file_is_refused(made: Made, tmp_path: Path) -> None:
